@@ -1,0 +1,76 @@
+"""Hierarchical multi-label music instrument classification with Keras.
+
+Everything public is reachable from here and loaded when first used, so importing the package
+costs no TensorFlow::
+
+    import hmic_keras as hk
+
+    taxonomy = hk.Taxonomy.load("openmic")
+    model = hk.build_model(taxonomy, backbone="conv", method="f2ca", input="waveform")
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "HmicError": "errors",
+    "Predictor": "inference",
+    "Taxonomy": "taxonomy",
+    "build_model": "models",
+    "load_model": "zoo",
+}
+
+__all__ = [
+    "HmicError",
+    "Predictor",
+    "Taxonomy",
+    "__version__",
+    "build_model",
+    "config",
+    "data",
+    "errors",
+    "evaluation",
+    "explain",
+    "export",
+    "layers",
+    "load_model",
+    "losses",
+    "metrics",
+    "training",
+    "zoo",
+]
+
+if TYPE_CHECKING:
+    from . import (
+        config,
+        data,
+        errors,
+        evaluation,
+        explain,
+        export,
+        layers,
+        losses,
+        metrics,
+        training,
+        zoo,
+    )
+    from .errors import HmicError
+    from .inference import Predictor
+    from .models import build_model
+    from .taxonomy import Taxonomy
+    from .zoo import load_model
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f".{_HOMES.get(name, name)}", __name__)
+    value = getattr(module, name) if name in _HOMES else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,73 @@
+"""Writing files so that a reader never sees half of one."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a temporary path beside `target` and renames it into place on success.
+
+    What the body writes there, a file or a folder, replaces `target` as a whole. If the body
+    raises, the temporary path is removed and `target` stays as it was.
+
+    Args:
+        target: The final path. Missing parent folders are made.
+
+    Yields:
+        A path that does not exist yet, with the suffix of `target`.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        temporary = staging / target.name
+        yield temporary
+        if temporary.is_dir() and target.is_dir():
+            # A folder cannot be renamed over a filled one; move the old one aside first.
+            replaced = staging / "replaced"
+            os.replace(target, replaced)
+            try:
+                os.replace(temporary, target)
+            except OSError:
+                os.replace(replaced, target)
+                raise
+        else:
+            os.replace(temporary, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes `text` to `path` in UTF-8, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes `value` as indented JSON, whole or not at all; NaN is refused."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Returns the SHA-256 of a file's bytes in hexadecimal.
+
+    For a folder, returns that of the sorted listing `"<sha256>  <relative path>"` of its files.
+    """
+    path = Path(path)
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for item in sorted(p for p in path.rglob("*") if p.is_file()):
+            digest.update(f"{sha256(item)}  {item.relative_to(path).as_posix()}\n".encode())
+    else:
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

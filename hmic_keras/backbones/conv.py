@@ -1,0 +1,55 @@
+"""Plain convolutions on a log-mel spectrogram."""
+
+from typing import Any
+
+from keras import layers
+
+from ..errors import ModelError
+
+
+def conv(inputs: Any, *, width: int = 24, dropout: float = 0.2) -> Any:
+    """Extracts features with plain 3 x 3 convolutions that reduce time early.
+
+    Four stages halve time and frequency; time is then reduced by 8 in all. Plain convolutions
+    train several times faster on a CPU than depthwise ones of the same cost.
+
+    Args:
+        inputs: Symbolic log-mel spectrogram `(batch, frames, mels)`.
+        width: Channels of the first stage; the others are multiples of it.
+        dropout: Rate of dropout on the features.
+
+    Returns:
+        Symbolic features `(batch, ceil(frames / 8), 6 * width)`.
+
+    Raises:
+        ModelError: If the input has no time axis or `width` is not positive.
+    """
+    if len(inputs.shape) != 3:
+        raise ModelError(
+            "The backbone 'conv' takes a log-mel spectrogram (batch, frames, mels); for "
+            f"embeddings choose backbone='mlp'. Received: shape {tuple(inputs.shape)}"
+        )
+    if not isinstance(width, int) or width < 1:
+        raise ModelError(f"`width` must be a positive integer. Received: {width!r}")
+    # Standardises each mel band with the statistics of the training set.
+    x = layers.BatchNormalization(name="input_norm")(inputs)
+    x = layers.Reshape((-1, inputs.shape[-1], 1), name="as_image")(x)
+    stages = ((width, 2, 5), (2 * width, 2, 3), (4 * width, 2, 3), (6 * width, 1, 3))
+    for index, (channels, time_stride, kernel) in enumerate(stages, start=1):
+        x = layers.Conv2D(
+            channels,
+            kernel,
+            strides=(time_stride, 2),
+            padding="same",
+            use_bias=False,
+            name=f"conv{index}",
+        )(x)
+        x = layers.BatchNormalization(name=f"norm{index}")(x)
+        x = layers.ReLU(name=f"relu{index}")(x)
+    bands, channels = x.shape[2], x.shape[3]
+    # Where in frequency a feature stands matters for timbre, so bands are mixed, not averaged.
+    x = layers.Reshape((-1, bands * channels), name="join_bands")(x)
+    x = layers.Dense(6 * width, use_bias=False, name="mix_bands")(x)
+    x = layers.BatchNormalization(name="features_norm")(x)
+    x = layers.ReLU(name="features")(x)
+    return layers.Dropout(dropout, name="features_dropout")(x)

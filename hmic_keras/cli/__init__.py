@@ -1,0 +1,51 @@
+"""The command line `hmic`: thin over the package, one command a file."""
+
+import sys
+
+import typer
+
+from ..errors import HmicError
+from . import _terminal
+from .demo import demo
+from .evaluate import evaluate
+from .export import export
+from .predict import predict
+from .render import render
+from .taxonomy import taxonomy
+from .train import train
+
+app = typer.Typer(
+    name="hmic",
+    help="Which instruments play? Hierarchical multi-label instrument classification.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo, render, train, evaluate, predict, export, taxonomy):
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: bool = typer.Option(False, "--version", help="Show the version and exit."),
+) -> None:
+    """Which instruments play? Hierarchical multi-label instrument classification."""
+    if version:
+        from .. import __version__
+
+        _terminal.out.print(f"hmic_keras {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake ends with one line and exit code 2."""
+    _terminal.set_up()
+    try:
+        app()
+    except HmicError as error:
+        _terminal.error(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _terminal.error("stopped")
+        sys.exit(130)

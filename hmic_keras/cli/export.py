@@ -1,0 +1,35 @@
+"""`hmic export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import _terminal
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="Model name or path of a trained Keras model.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="keras, savedmodel or tflite; repeat it for several."),
+    ] = None,
+) -> None:
+    """Export a model, checked against the Keras answer, with its manifest.
+
+    Example: `hmic export model --out exported --format tflite`
+    """
+    with _terminal.quiet():
+        from .. import zoo
+        from ..export import export_model
+
+        manifest = export_model(zoo.load_model(model), out, formats=formats or tuple(zoo.FILES))
+    for kind, name in manifest["files"].items():
+        differences = manifest["parity"].get(kind)
+        note = (
+            f", differs from Keras by at most {max(differences.values()):.1e}"
+            if differences
+            else ""
+        )
+        _terminal.out.print(f"{kind}: {out / name}{note}", soft_wrap=True)

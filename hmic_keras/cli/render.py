@@ -1,0 +1,56 @@
+"""`hmic render`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from . import _terminal
+
+
+def render(
+    out: Annotated[Path, typer.Option(help="New folder for clips, labels and manifest.")],
+    soundfont: Annotated[Path, typer.Option(help="SoundFont file, .sf2 or .sf3.")],
+    clips: Annotated[int, typer.Option(min=1, help="Number of clips.")],
+    taxonomy: Annotated[
+        str, typer.Option(help="Packaged name or YAML file whose finest classes play.")
+    ] = "openmic",
+    seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 10.0,
+    polyphony: Annotated[
+        tuple[int, int], typer.Option(help="Fewest and most instruments in a clip.")
+    ] = (1, 6),
+    format: Annotated[Literal["ogg", "flac", "wav"], typer.Option()] = "ogg",
+    polyphony_decay: Annotated[
+        float, typer.Option(help="Share of clips with one instrument more, to the next fewer.")
+    ] = 1.0,
+    quality: Annotated[float, typer.Option(help="Vorbis quality of ogg, 0 to 1.")] = 0.4,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes; one a core by default.")
+    ] = None,
+) -> None:
+    """Render a labelled polyphonic corpus from a SoundFont.
+
+    Needs the FluidSynth library and `pip install "hmic-keras[synth]"`.
+
+    Example: `hmic render --out corpus --soundfont FluidR3_GM.sf2 --clips 500`
+    """
+    from ..data.synthesis import render_corpus
+    from ..taxonomy import Taxonomy
+
+    with _terminal.progress() as progress:
+        render_corpus(
+            Taxonomy.load(taxonomy),
+            out,
+            clips=clips,
+            soundfont=soundfont,
+            seconds=seconds,
+            seed=seed,
+            polyphony=polyphony,
+            polyphony_decay=polyphony_decay,
+            quality=quality,
+            format=format,
+            processes=processes,
+            progress=lambda done, total: progress("render", done, total),
+        )
+    _terminal.out.print(f"{clips} clips, labels.csv and manifest.json are in {out}")

@@ -1,0 +1,45 @@
+"""Audio, label tables, corpora and `tf.data` pipelines.
+
+Names load on first use, so importing this package loads neither TensorFlow nor a decoder.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .audio import load_audio as load_audio
+    from .pipeline import make_dataset as make_dataset
+    from .sources.demo import demo_clips as demo_clips
+    from .sources.folder import LabelledClips as LabelledClips
+    from .sources.folder import read_clips as read_clips
+    from .synthesis import render_corpus as render_corpus
+
+_HOMES = {
+    "LabelledClips": ".sources.folder",
+    "demo_clips": ".sources.demo",
+    "load_audio": ".audio",
+    "make_dataset": ".pipeline",
+    "read_clips": ".sources.folder",
+    "render_corpus": ".synthesis",
+}
+
+__all__ = [
+    "LabelledClips",
+    "demo_clips",
+    "load_audio",
+    "make_dataset",
+    "read_clips",
+    "render_corpus",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,1 @@
+"""Datasets, one per file: what is in them, under which licence, and how they are labelled."""

@@ -1,0 +1,8 @@
+"""Exporting a trained model to formats that run without this package."""
+
+from .bundle import export_model
+from .parity import parity
+from .savedmodel import export_saved_model
+from .tflite import export_tflite
+
+__all__ = ["export_model", "export_saved_model", "export_tflite", "parity"]

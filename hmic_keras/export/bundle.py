@@ -1,0 +1,109 @@
+"""One folder with a model in several formats and the manifest that describes it."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._files import atomic_path, sha256, write_json
+from ..errors import ModelError
+from ..zoo import FILES, MANIFEST
+from .parity import parity
+from .savedmodel import export_saved_model
+from .tflite import export_tflite
+
+# Float32 graphs differ from Keras by rounding only.
+_TOLERANCE = 1e-3
+
+
+def export_model(
+    model: Any,
+    out: str | os.PathLike[str],
+    *,
+    formats: Sequence[str] = ("keras", "savedmodel", "tflite"),
+    waveforms: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """Writes a folder with the model, its exported formats and `manifest.json`.
+
+    Every exported format answers the same waveforms as the Keras model; one that differs by
+    more than 0.001 is refused. The folder is written whole or not at all, and replaces an
+    earlier export.
+
+    Args:
+        model: A waveform model from `build_model`.
+        out: The folder. An existing one must hold an earlier export or nothing.
+        formats: Any of `"keras"`, `"savedmodel"`, `"tflite"`.
+        waveforms: float32 `(batch, samples)` to compare on; noise at several levels and
+            silence by default.
+
+    Returns:
+        The manifest: taxonomy, class order, audio settings, thresholds, versions, provenance,
+        `parity` (largest difference by format and level) and `sha256` by file.
+
+    Raises:
+        ModelError: If a format is unknown, the model does not take waveforms, `out` holds
+            something else, or an exported format answers differently.
+    """
+    _check(model, out, formats)
+    window_seconds = model.manifest.get("window_seconds", 10.0)
+    model.update_manifest(window_seconds=window_seconds)
+    samples = round(window_seconds * model.manifest["audio"]["sample_rate"])
+    if waveforms is None:
+        waveforms = _probe(samples)
+    with atomic_path(out) as folder:
+        folder.mkdir()
+        manifest = {**model.manifest, "files": {name: FILES[name] for name in formats}}
+        write_json(folder / MANIFEST, manifest)
+        if "keras" in formats:
+            model.save(folder / FILES["keras"])
+        if "savedmodel" in formats:
+            export_saved_model(model, folder / FILES["savedmodel"])
+        if "tflite" in formats:
+            export_tflite(model, folder / FILES["tflite"], samples=samples)
+        manifest["parity"] = {
+            name: _compare(model, folder / FILES[name], name, waveforms)
+            for name in formats
+            if name != "keras"
+        }
+        manifest["sha256"] = {FILES[name]: sha256(folder / FILES[name]) for name in formats}
+        write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def _check(model: Any, out: str | os.PathLike[str], formats: Sequence[str]) -> None:
+    if unknown := set(formats) - set(FILES):
+        raise ModelError(
+            f"`formats` may hold {sorted(FILES)}. Received the unknown {sorted(unknown)}"
+        )
+    if not formats:
+        raise ModelError(f"`formats` must name at least one of {sorted(FILES)}.")
+    if model.manifest["input"] != "waveform":
+        raise ModelError(
+            "`export_model` exports models built with input='waveform'. Received: "
+            f"input={model.manifest['input']!r}; use `export_saved_model` for others."
+        )
+    out = Path(out)
+    if out.is_file():
+        raise ModelError(f"'{out}' is a file; name a folder to export into.")
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise ModelError(
+            f"The folder '{out}' is not empty and holds no earlier export; name another one."
+        )
+
+
+def _compare(model: Any, path: Path, name: str, waveforms: np.ndarray) -> dict[str, float]:
+    differences = parity(model, path, waveforms)
+    if not max(differences.values()) <= _TOLERANCE:
+        raise ModelError(
+            f"The exported {name} file answers differently from the Keras model: by up to "
+            f"{differences}, where at most {_TOLERANCE} is rounding. It was not kept."
+        )
+    return differences
+
+
+def _probe(samples: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    levels = np.array([[0.0], [0.001], [0.05], [0.5]])
+    return np.clip(rng.standard_normal((4, samples)) * levels, -1, 1).astype("float32")

@@ -1,0 +1,89 @@
+"""What the joint-training methods share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from keras import layers
+
+from ..layers import GroupedMaxPool
+from ..taxonomy import Taxonomy
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a backbone found, for a head to classify.
+
+    Attributes:
+        sequence: `(batch, time, dim)`, or `(batch, dim)` where there is no time axis.
+        embedding: `(batch, dim)`: the clip as a whole.
+    """
+
+    sequence: Any
+    embedding: Any
+
+
+@dataclass(frozen=True)
+class Children:
+    """The classes directly below one level: the next finer level, then skip links.
+
+    Attributes:
+        levels: The levels they come from, in the order their classes are joined.
+        names: Their names, joined.
+        links: Integers `(num_links, 2)`: index in the level, index in `names`.
+        parents: Increasing indices of the level's classes that have a child.
+        childless: Increasing indices of those that have none.
+    """
+
+    levels: tuple[str, ...]
+    names: tuple[str, ...]
+    links: np.ndarray
+    parents: np.ndarray
+    childless: np.ndarray
+
+
+def children_of(taxonomy: Taxonomy, level: str) -> Children:
+    """Collects everything directly below `level`."""
+    finer = taxonomy.levels[: taxonomy.levels.index(level)][::-1]
+    found, names, links = [], [], [np.empty((0, 2), int)]
+    for low in finer:
+        direct = taxonomy.direct_links(level, low)
+        if len(direct):
+            links.append(direct + np.array([0, len(names)]))
+            found.append(low)
+            names.extend(taxonomy.classes(low))
+    joined = np.concatenate(links)
+    every = np.arange(len(taxonomy.classes(level)))
+    return Children(
+        levels=tuple(found),
+        names=tuple(names),
+        links=joined,
+        parents=np.intersect1d(every, joined[:, 0]),
+        childless=np.setdiff1d(every, joined[:, 0]),
+    )
+
+
+def child_scores(children: Children, scores: Mapping[str, Any], level: str) -> list[Any]:
+    """Returns the joined scores `(batch, len(children.names))` in a list, empty for none."""
+    parts = [scores[low] for low in children.levels]
+    return [join(parts, f"{level}_children")] if parts else []
+
+
+def classifier(features: Features, num_classes: int, name: str) -> Any:
+    """Classifies the clip: independent probabilities `(batch, num_classes)` in float32."""
+    logits = layers.Dense(num_classes, name=f"{name}_logits")(features.embedding)
+    return layers.Activation("sigmoid", dtype="float32", name=f"{name}_probabilities")(logits)
+
+
+def join(parts: list[Any], name: str) -> Any:
+    """Joins scores along the classes; a single part stays as it is."""
+    if len(parts) == 1:
+        return parts[0]
+    return layers.Concatenate(dtype="float32", name=name)(parts)
+
+
+def pool(scores: Any, links: np.ndarray, num_parents: int, name: str) -> Any:
+    """Maximum of each parent's members, in float32."""
+    mask = {"links": links.tolist(), "shape": [num_parents, scores.shape[-1]]}
+    return GroupedMaxPool(mask, dtype="float32", name=name)(scores)

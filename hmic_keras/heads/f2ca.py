@@ -1,0 +1,75 @@
+"""Fine-to-coarse attention: coarse tags as learned mixtures of fine ones."""
+
+from typing import Any
+
+import numpy as np
+
+from ..layers import FineToCoarseAttention
+from ..taxonomy import Taxonomy
+from ._common import Children, Features, child_scores, children_of, classifier, join, pool
+
+ATTENTION_SUFFIX = "_attention"
+
+
+def f2ca(
+    features: Features,
+    taxonomy: Taxonomy,
+    *,
+    num_heads: int = 4,
+    key_dim: int = 32,
+    residual_weight: float = 1.0,
+    hierarchy_prior: bool = False,
+) -> dict[str, Any]:
+    """Scores each coarser class as an attention-weighted sum of finer ones (Zhong et al.).
+
+    The finest level is classified from the features. For every coarser level a
+    `FineToCoarseAttention` looks at the features over time and weighs the next finer level
+    (and any level with a skip link to it). A class without children gets a classifier of its
+    own and no map.
+
+    Args:
+        features: From a backbone.
+        taxonomy: The taxonomy.
+        num_heads: Attention heads, averaged.
+        key_dim: Width of a head.
+        residual_weight: Weight of attention over time beside the plain mean.
+        hierarchy_prior: Whether the maps start from the hierarchy instead of from nothing.
+
+    Returns:
+        Probabilities by level.
+    """
+    finest, *coarser = taxonomy.levels
+    scores = {finest: classifier(features, len(taxonomy.classes(finest)), finest)}
+    for level in coarser:
+        children = children_of(taxonomy, level)
+        parts = []
+        if len(children.parents):
+            attention = FineToCoarseAttention(
+                len(children.parents),
+                num_heads=num_heads,
+                key_dim=key_dim,
+                residual_weight=residual_weight,
+                prior_mask=_prior(children) if hierarchy_prior else None,
+                name=level + ATTENTION_SUFFIX,
+            )
+            (below,) = child_scores(children, scores, level)
+            mixed, _ = attention(features.sequence, below, return_attention_scores=True)
+            parts.append(mixed)
+        if len(children.childless):
+            own = len(children.childless)
+            parts.append(classifier(features, own, f"{level}_childless"))
+        scores[level] = join(parts, f"{level}_members")
+        if len(parts) == 2:
+            order = np.concatenate([children.parents, children.childless])
+            # With one member to a group, the maximum is the reordering needed here.
+            links = np.stack([order, np.arange(len(order))], axis=1)
+            scores[level] = pool(scores[level], links, len(order), f"{level}_ordered")
+    return scores
+
+
+def _prior(children: Children) -> dict[str, Any]:
+    rows = np.searchsorted(children.parents, children.links[:, 0])
+    return {
+        "links": np.stack([rows, children.links[:, 1]], axis=1).tolist(),
+        "shape": [len(children.parents), len(children.names)],
+    }

@@ -1,0 +1,162 @@
+"""The model class that `build_model` returns."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from . import losses, streaming_metrics
+from .errors import ModelError
+from .taxonomy import Taxonomy
+
+
+@keras.saving.register_keras_serializable(package="hmic_keras")
+class HierarchicalModel(keras.Model):
+    """A functional `keras.Model` that knows its taxonomy and its unobserved labels.
+
+    It behaves as any functional model, with three additions. `compile` applies losses and
+    metrics given by name, and built-in ones given as objects, to observed labels only, so a
+    label of -1 can reach neither. A single loss, or a list of metrics, goes to every level.
+    The taxonomy and the manifest (audio settings, thresholds, provenance) are part of the
+    config, so one `.keras` file holds all that is needed to use it.
+
+    Build it with `hmic_keras.build_model`.
+    """
+
+    _manifest: dict[str, Any] | None = None
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What a user of the model needs to know, as JSON-able values.
+
+        Raises:
+            ModelError: If the model does not come from `build_model`.
+        """
+        if self._manifest is None:
+            raise ModelError(
+                f"The model {self.name!r} carries no taxonomy, since it was not built by "
+                "`hmic_keras.build_model` or one of its saved models."
+            )
+        return self._manifest
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        """The taxonomy whose levels are the outputs."""
+        return Taxonomy.from_dict(self.manifest["taxonomy"])
+
+    def update_manifest(self, **entries: Any) -> None:
+        """Adds entries to the manifest, such as `thresholds` or `provenance`.
+
+        Args:
+            **entries: JSON-able values; they replace entries of the same name.
+        """
+        # Kept as one plain dict: Keras would wrap an attribute that changes in place.
+        object.__setattr__(self, "_manifest", {**(self._manifest or {}), **entries})
+
+    def compile(
+        self,
+        optimizer: Any = "adam",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Configures training; see `keras.Model.compile`.
+
+        Args:
+            optimizer: Name or instance of an optimizer.
+            loss: One loss for every level, or a dict by level.
+            loss_weights: Dict by level.
+            metrics: One metric or a list for every level, or a dict of those by level.
+            weighted_metrics: As `metrics`, weighted by sample weights.
+            **kwargs: Passed to `keras.Model.compile`.
+
+        Raises:
+            ValueError: If a named loss or metric cannot leave out unobserved labels, or an
+                argument is a list by position, or names a level the model does not have.
+        """
+        if kwargs.get("jit_compile", "auto") == "auto":
+            # On a CPU, XLA costs a long compilation and saves nothing in these networks.
+            kwargs["jit_compile"] = bool(keras.distribution.list_devices("gpu"))
+        super().compile(
+            optimizer=optimizer,
+            loss=self._by_level("loss", loss, losses.mask_unobserved),
+            loss_weights=self._check_levels("loss_weights", loss_weights),
+            metrics=self._metrics_by_level("metrics", metrics),
+            weighted_metrics=self._metrics_by_level("weighted_metrics", weighted_metrics),
+            **kwargs,
+        )
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Restores what `compile` was given, after loading."""
+        # Keras leaves this to classes whose `compile` differs; what was saved is already
+        # masked and by level, and `compile` passes it on as it is.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the functional config with the manifest."""
+        config = super().get_config()
+        if self._manifest is not None:
+            config["manifest"] = self._manifest
+        return config
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Any = None
+    ) -> "HierarchicalModel":
+        """Rebuilds the model with its manifest."""
+        config = dict(config)
+        manifest = config.pop("manifest", None)
+        model = super().from_config(config, custom_objects=custom_objects)
+        if manifest is not None:
+            model.update_manifest(**manifest)
+        return model
+
+    def _by_level(self, argument: str, value: Any, convert: Any) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, Mapping):
+            self._check_levels(argument, value)
+            return {level: None if v is None else convert(v) for level, v in value.items()}
+        if isinstance(value, list | tuple):
+            raise ValueError(
+                f"`{argument}` must be one value for all levels or a dict by level, not a "
+                f"list by position. The levels are {self._levels}. Received: {value!r}"
+            )
+        return {level: convert(value) for level in self._levels}
+
+    def _metrics_by_level(self, argument: str, value: Any) -> Any:
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            value = dict.fromkeys(self._levels, value)
+        self._check_levels(argument, value)
+        return {level: self._metric_list(metrics) for level, metrics in value.items()}
+
+    def _metric_list(self, metrics: Any) -> list[Any]:
+        if not isinstance(metrics, list | tuple):
+            metrics = [metrics]
+        copies = [
+            # One object for several levels would mix their counts.
+            type(metric).from_config(metric.get_config())
+            if isinstance(metric, keras.metrics.Metric)
+            else metric
+            for metric in metrics
+        ]
+        return [streaming_metrics.mask_unobserved(metric) for metric in copies]
+
+    def _check_levels(self, argument: str, value: Any) -> Any:
+        if isinstance(value, Mapping) and (unknown := set(value) - set(self._levels)):
+            raise ValueError(
+                f"`{argument}` must be keyed by the levels {self._levels}. Received the "
+                f"unknown level(s) {sorted(unknown)}"
+            )
+        return value
+
+    @property
+    def _levels(self) -> list[str]:
+        outputs = self.output
+        return list(outputs) if isinstance(outputs, Mapping) else list(self.output_names)

@@ -1,0 +1,172 @@
+"""Losses that leave unobserved labels out.
+
+A label of 1 is present, 0 absent, in between a probability; -1 or NaN is unobserved. An
+unobserved label adds nothing to a loss and nothing to a gradient.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+_ELEMENTWISE = (
+    keras.losses.BinaryCrossentropy,
+    keras.losses.BinaryFocalCrossentropy,
+    keras.losses.MeanSquaredError,
+    keras.losses.MeanAbsoluteError,
+    keras.losses.Huber,
+    keras.losses.LogCosh,
+    keras.losses.Poisson,
+)
+
+
+def observed(labels: Any) -> Any:
+    """Returns where labels are observed, as booleans of the same shape.
+
+    Args:
+        labels: Array of labels; -1 (any negative) and NaN are unobserved.
+
+    Example:
+        >>> import numpy as np
+        >>> np.asarray(observed(np.array([1.0, 0.0, -1.0, np.nan]))).tolist()
+        [True, True, False, False]
+    """
+    return ops.greater_equal(labels, 0)
+
+
+@keras.saving.register_keras_serializable(package="hmic_keras")
+class MaskedLoss(keras.losses.Loss):
+    """Applies an elementwise Keras loss to the observed labels only.
+
+    The result is the mean over all observed labels of the batch, each weighted by the sample
+    weight of its clip; a batch without any gives 0.
+
+    Args:
+        loss: Name or instance of a Keras loss that treats every class by itself, such as
+            `"binary_crossentropy"`.
+        name: Name of the loss; that of `loss` by default.
+        dtype: Dtype of the computation.
+
+    Call arguments:
+        y_true: Labels `(batch, classes)`; negative or NaN where unobserved.
+        y_pred: Predictions of the same shape.
+        sample_weight: Optional, `(batch,)` or `(batch, classes)`.
+
+    Raises:
+        ValueError: If `loss` mixes classes (categorical losses do), so that leaving out one
+            label has no meaning.
+
+    Example:
+        >>> loss = MaskedLoss("mean_squared_error")
+        >>> float(loss([[1.0, -1.0]], [[0.5, 0.9]]))
+        0.25
+    """
+
+    def __init__(
+        self,
+        loss: Any = "binary_crossentropy",
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        resolved = _resolve(loss)
+        super().__init__(
+            name=name or resolved.name, reduction="mean_with_sample_weight", dtype=dtype
+        )
+        self.loss = resolved
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Returns the mean loss over the observed labels, a scalar."""
+        weights = ops.cast(observed(ops.convert_to_tensor(y_true)), self.dtype)
+        if sample_weight is not None:
+            sample_weight = ops.cast(sample_weight, self.dtype)
+            if len(sample_weight.shape) == 1:
+                sample_weight = ops.expand_dims(sample_weight, axis=-1)
+            weights = weights * sample_weight
+        return super().__call__(y_true, y_pred, sample_weight=weights)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Returns the loss of every label `(batch, classes)`, unobserved ones taken as 0."""
+        y_true = ops.where(observed(y_true), y_true, ops.zeros_like(y_true))
+        # Keras reduces the last axis; with one of length 1 every label keeps its own loss.
+        return self.loss.call(ops.expand_dims(y_true, -1), ops.expand_dims(y_pred, -1))
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {"loss": keras.saving.serialize_keras_object(self.loss), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "MaskedLoss":
+        """Rebuilds the loss with the one it wraps."""
+        config = dict(config)
+        config["loss"] = keras.saving.deserialize_keras_object(config["loss"])
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="hmic_keras")
+class MaskedBinaryCrossentropy(MaskedLoss):
+    """Binary cross-entropy over the observed labels.
+
+    Args:
+        from_logits: Whether predictions are logits instead of probabilities.
+        name: Name of the loss.
+        dtype: Dtype of the computation.
+
+    Example:
+        >>> loss = MaskedBinaryCrossentropy()
+        >>> round(float(loss([[1.0, 0.0, -1.0]], [[0.5, 0.5, 0.99]])), 4)
+        0.6931
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        name: str = "masked_binary_crossentropy",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(
+            keras.losses.BinaryCrossentropy(from_logits=from_logits), name=name, dtype=dtype
+        )
+        self.from_logits = from_logits
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {"from_logits": self.from_logits, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "MaskedBinaryCrossentropy":
+        """Rebuilds the loss."""
+        return cls(**config)
+
+
+def mask_unobserved(loss: Any) -> Any:
+    """Returns a loss for labels with unobserved ones, as `compile` of our models applies it.
+
+    Args:
+        loss: A name or a built-in Keras loss or loss function. A loss of this module and a
+            loss of the user's own come back as they are: the latter sees the -1 itself.
+
+    Raises:
+        ValueError: If a built-in loss mixes classes.
+    """
+    built_in = isinstance(loss, str) or type(loss).__module__.startswith("keras.")
+    if callable(loss) and getattr(loss, "__module__", "").startswith("keras."):
+        built_in = True
+    return MaskedLoss(loss) if built_in else loss
+
+
+def _resolve(loss: Any) -> keras.losses.Loss:
+    name = getattr(loss, "__name__", loss)
+    resolved = loss if isinstance(loss, keras.losses.Loss) else None
+    if isinstance(name, str):
+        wanted = name.replace("_", "").lower()
+        known = {cls.__name__.lower(): cls for cls in _ELEMENTWISE}
+        known |= {"mse": keras.losses.MeanSquaredError, "mae": keras.losses.MeanAbsoluteError}
+        resolved = known[wanted]() if wanted in known else None
+    if not isinstance(resolved, _ELEMENTWISE):
+        names = ", ".join(cls.__name__ for cls in _ELEMENTWISE)
+        raise ValueError(
+            "`loss` must treat every class by itself, so that unobserved labels can be left "
+            f"out: one of {names}, by name or as an instance. For another rule pass a loss of "
+            f"your own that handles labels of -1. Received: {loss!r}"
+        )
+    return resolved

@@ -1,0 +1,137 @@
+"""`build_model`: taxonomy, backbone and joint-training method to one functional model."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import layers
+
+from . import backbones, heads
+from .config import AudioConfig
+from .errors import ModelError
+from .hierarchical_model import HierarchicalModel
+from .layers import LogMelSpectrogram
+from .taxonomy import Taxonomy
+
+INPUTS = ("waveform", "log_mel", "embedding")
+
+
+def build_model(
+    taxonomy: Taxonomy,
+    backbone: str = "conv",
+    method: str = "gmp",
+    input: str = "waveform",
+    *,
+    input_shape: Sequence[int | None] | None = None,
+    audio: AudioConfig | None = None,
+    backbone_options: Mapping[str, Any] | None = None,
+    method_options: Mapping[str, Any] | None = None,
+    name: str | None = None,
+) -> HierarchicalModel:
+    """Builds a functional model that classifies every level of a taxonomy jointly.
+
+    The model is not compiled. `model.compile("adam", "binary_crossentropy")` is enough; the
+    model leaves unobserved labels (-1) out by itself. `training.compile_options` gives the
+    recommended losses, weights and metrics.
+
+    Args:
+        taxonomy: Levels and classes to predict.
+        backbone: `"conv"` (waveform or log-mel) or `"mlp"` (embeddings).
+        method: `"multitask"`, `"gmp"` or `"f2ca"`.
+        input: `"waveform"` for float32 `(batch, samples)` in [-1, 1] at the sample rate of
+            `audio`, any length from 1 s; `"log_mel"` for `(batch, frames, mels)`; or
+            `"embedding"` for `(batch, dim)` or `(batch, time, dim)`.
+        input_shape: Shape of one input without the batch axis. Needed for embeddings, for
+            example `(128,)`; by default any length for the others.
+        audio: How waveforms become log-mel spectrograms; the default `AudioConfig()`.
+        backbone_options: Keyword arguments of the backbone, such as `{"width": 32}`.
+        method_options: Keyword arguments of the method, such as `{"num_heads": 8}`.
+        name: Name of the model.
+
+    Returns:
+        An uncompiled functional `keras.Model` whose outputs are a dict of probabilities by
+        level, `{"fine": (batch, F), "coarse": (batch, C)}` for a two-level taxonomy.
+
+    Raises:
+        ModelError: If a name is unknown, or the input does not fit its shape or the backbone.
+
+    Example:
+        >>> import hmic_keras as hk
+        >>> tax = hk.Taxonomy.from_dict({"strings": ["violin", "cello"], "brass": ["horn"]})
+        >>> model = hk.build_model(tax, backbone="mlp", input="embedding", input_shape=(128,))
+        >>> {level: tuple(output.shape) for level, output in model.output.items()}
+        {'fine': (None, 3), 'coarse': (None, 2)}
+    """
+    if not isinstance(taxonomy, Taxonomy):
+        raise ModelError(
+            "`taxonomy` must be a Taxonomy, such as Taxonomy.load('openmic'). "
+            f"Received: {taxonomy!r}"
+        )
+    audio = audio or AudioConfig()
+    extract, classify = backbones.get(backbone), heads.get(method)
+    inputs = keras.Input(_input_shape(input, input_shape, audio), name=input)
+    x = inputs
+    if input == "waveform":
+        x = LogMelSpectrogram(**audio.to_dict(), name="log_mel_spectrogram")(x)
+    sequence = _call(extract, "backbone_options", backbone_options, x)
+    features = heads.Features(sequence, _pool_time(sequence))
+    scores = _call(classify, "method_options", method_options, features, taxonomy)
+    outputs = {
+        # The output keeps its level's name and full precision whatever made it.
+        level: layers.Identity(dtype="float32", name=level)(scores[level])
+        for level in taxonomy.levels
+    }
+    model = HierarchicalModel(inputs, outputs, name=name or f"hmic_{backbone}_{method}")
+    model.update_manifest(
+        taxonomy=taxonomy.to_dict(),
+        taxonomy_hash=taxonomy.hash,
+        class_order={level: list(taxonomy.classes(level)) for level in taxonomy.levels},
+        input=input,
+        audio=audio.to_dict(),
+        backbone={"name": backbone, "options": dict(backbone_options or {})},
+        method={"name": method, "options": dict(method_options or {})},
+    )
+    return model
+
+
+def _input_shape(
+    kind: str, shape: Sequence[int | None] | None, audio: AudioConfig
+) -> tuple[int | None, ...]:
+    if kind not in INPUTS:
+        raise ModelError(f"`input` must be one of {list(INPUTS)}. Received: {kind!r}")
+    default = {"waveform": (None,), "log_mel": (None, audio.n_mels), "embedding": None}[kind]
+    if shape is None:
+        if default is None:
+            raise ModelError(
+                "`input_shape` is needed with input='embedding': (dim,) or (time, dim), for "
+                "example input_shape=(128,)."
+            )
+        return default
+    shape = tuple(shape)
+    ranks = {"waveform": (1,), "log_mel": (2,), "embedding": (1, 2)}[kind]
+    fixed = shape[-1:] if kind != "waveform" else ()
+    if len(shape) not in ranks or any(not isinstance(size, int) for size in fixed):
+        raise ModelError(
+            f"`input_shape` must have {' or '.join(map(str, ranks))} axes for input={kind!r}, "
+            f"the last one known unless it is samples. Received: {shape}"
+        )
+    return shape
+
+
+def _pool_time(sequence: Any) -> Any:
+    if len(sequence.shape) == 2:
+        return sequence
+    # The mean says how much of the clip holds a class, the maximum whether any of it does.
+    mean = layers.GlobalAveragePooling1D(name="time_mean")(sequence)
+    highest = layers.GlobalMaxPooling1D(name="time_max")(sequence)
+    return layers.Concatenate(name="embedding_pool")([mean, highest])
+
+
+def _call(function: Any, argument: str, options: Mapping[str, Any] | None, *args: Any) -> Any:
+    unknown = set(options or {}) - set(function.__kwdefaults__ or {})
+    if unknown:
+        raise ModelError(
+            f"`{argument}` of {function.__name__!r} may hold "
+            f"{sorted(function.__kwdefaults__ or {})}. Received: {sorted(unknown)}"
+        )
+    return function(*args, **(options or {}))

@@ -1,0 +1,140 @@
+"""Models by name, and loading one from wherever it lies."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._files import sha256
+from .errors import ModelError
+
+if TYPE_CHECKING:
+    from .hierarchical_model import HierarchicalModel
+
+DEFAULT_MODEL = "hmic-demo"
+MANIFEST = "manifest.json"
+FILES: Mapping[str, str] = {
+    "keras": "model.keras",
+    "savedmodel": "saved_model",
+    "tflite": "model.tflite",
+}
+
+__all__ = ["DEFAULT_MODEL", "load_model", "names", "read_manifest", "resolve"]
+
+
+def names() -> list[str]:
+    """Returns the names of the models that come with the package."""
+    return sorted(path.parent.name for path in _folder().glob(f"*/{MANIFEST}"))
+
+
+def resolve(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> Path:
+    """Returns the path of a model.
+
+    Args:
+        name_or_path: A name that `names` lists, or a path: a folder written by
+            `hmic_keras.export`, a `.keras` or `.tflite` file, or a SavedModel folder.
+
+    Raises:
+        ModelError: If there is neither such a model nor such a path.
+    """
+    path = Path(name_or_path)
+    packaged = _folder() / path
+    if len(path.parts) == 1 and (packaged / MANIFEST).is_file():
+        return packaged
+    if not path.exists():
+        raise ModelError(
+            f"There is no model {str(name_or_path)!r}: it is neither a path nor one of the "
+            f"packaged models {names()}."
+        )
+    return path
+
+
+def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> "HierarchicalModel":
+    """Loads a Keras model, ready to predict and to train further.
+
+    Args:
+        name_or_path: See `resolve`; a folder must hold a `.keras` file.
+
+    Returns:
+        The functional model, with its taxonomy and manifest.
+
+    Raises:
+        ModelError: If there is no such model, its checksum is wrong, it cannot be read, or it
+            is no model of this package.
+
+    Example:
+        >>> import hmic_keras as hk
+        >>> hk.load_model("hmic-demo").taxonomy.name
+        'openmic'
+    """
+    path = resolve(name_or_path)
+    if path.is_dir():
+        path = path / FILES["keras"]
+        if not path.is_file():
+            raise ModelError(f"The folder '{path.parent}' holds no '{path.name}'.")
+    verify(path)
+    import keras
+
+    from . import layers
+    from .hierarchical_model import HierarchicalModel
+
+    del layers  # imported because it registers what saved models refer to
+    try:
+        model = keras.saving.load_model(path, safe_mode=True)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"'{path}' cannot be read as a Keras model: {_first_line(error)} Check that the "
+            "file is whole and was saved by `model.save`."
+        ) from error
+    if not isinstance(model, HierarchicalModel):
+        raise ModelError(
+            f"'{path}' holds a {type(model).__name__}, not a model built by "
+            "`hmic_keras.build_model`."
+        )
+    return model
+
+
+def read_manifest(path: Path) -> dict[str, Any] | None:
+    """Returns the manifest that lies in a model's folder, or None if there is none.
+
+    Args:
+        path: The model's folder, or a file in it.
+
+    Raises:
+        ModelError: If the manifest is not valid JSON.
+    """
+    folder = path if (path / MANIFEST).is_file() else path.parent
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        return None
+    try:
+        return json.loads(manifest.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"'{manifest}' is not valid JSON: {error}.") from error
+
+
+def verify(path: Path) -> None:
+    """Checks a file or SavedModel folder against the checksum in its manifest, if it has one.
+
+    Raises:
+        ModelError: If the checksums differ.
+    """
+    expected = ((read_manifest(path.parent) or {}).get("sha256") or {}).get(path.name)
+    if expected is not None and path.exists() and sha256(path) != expected:
+        raise ModelError(
+            f"'{path}' does not have the SHA-256 that '{path.parent / MANIFEST}' states: it "
+            "was changed or cut off after export. Export or install it again."
+        )
+
+
+def _folder() -> Path:
+    # In an installed wheel the models lie inside the package, in a checkout beside it.
+    package = Path(__file__).resolve().parent
+    installed = package / "saved_models"
+    return installed if installed.is_dir() else package.parent / "saved_models"
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return (text[0].rstrip(".") if text else type(error).__name__) + "."
