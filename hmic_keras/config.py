@@ -44,8 +44,8 @@ class _Config:
 
     def _require_number(self, name: str, rule: str, low: float, high: float) -> None:
         value = getattr(self, name)
-        number = isinstance(value, int | float) and math.isfinite(value)
-        self._require(name, rule, number and low <= value <= high)
+        real = isinstance(value, int | float) and not isinstance(value, bool)
+        self._require(name, rule, real and math.isfinite(value) and low <= value <= high)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +117,7 @@ class TrainConfig(_Config):
     batch_size: int = 32
     crop_seconds: float = 4.0
     learning_rate: float = 2e-3
-    weight_decay: float = 1e-3
+    weight_decay: float = 1e-2
     validation_fraction: float = 0.15
     seed: int = 0
 
@@ -127,8 +127,7 @@ class TrainConfig(_Config):
         self._require_number("learning_rate", "above 0 and at most 10", 1e-12, 10)
         self._require_number("weight_decay", "from 0 to 1", 0, 1)
         self._require_number("validation_fraction", "from 0 to 0.9", 0, 0.9)
+        whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
         self._require(
-            "seed",
-            "an integer from 0 to 2**31 - 1",
-            isinstance(self.seed, int) and 0 <= self.seed < 2**31,
+            "seed", "an integer from 0 to 2**31 - 1", whole and 0 <= self.seed < 2**31
         )

@@ -15,13 +15,15 @@ from .data.audio import load_audio
 from .data.sources import demo as corpus
 from .data.sources.folder import LabelledClips
 from .errors import ModelError
-from .export import export_model
+from .export.bundle import check_folder, export_model
 from .inference import Predictor
 
 __all__ = ["DEMO_CONFIG", "DEMO_METHODS", "run_demo"]
 
 DEMO_METHODS = ("gmp", "f2ca")
-DEMO_CONFIG = TrainConfig(epochs=20, batch_size=16, crop_seconds=3.0, learning_rate=3e-3)
+DEMO_CONFIG = TrainConfig(
+    epochs=16, batch_size=16, crop_seconds=3.0, learning_rate=3e-3, weight_decay=0.05
+)
 
 Progress = Callable[[str, int, int], None]
 
@@ -57,15 +59,17 @@ def run_demo(
         progress: Called with the step's name, the steps done and the steps in all.
 
     Returns:
-        The report: `methods` (by method: the scores of each level, `violation_rate`,
-        `seconds` of training), `parity` (largest difference to the Keras answer by format),
-        `predictions` for one test clip by method and format, and `files` (relative to `out`).
+        The report: `methods` (by method: `map`, `map_baseline` and `f1` of each level,
+        `violation_rate`, `seconds` of training), `parity` (largest difference to the Keras
+        answer by format) and `files` (relative to `out`). Among the files are each method's
+        `evaluation.json` with every metric, and `predictions.json` with the answer of each
+        method and format for one test clip.
 
     Raises:
         ModelError: If `out` holds something else, or an exported model answers differently.
     """
     out = Path(out)
-    _check_folder(out)
+    _check_folder(out, methods)
     progress = progress or (lambda step, done, total: None)
     train_clips, test_clips = corpus.demo_clips("train"), corpus.demo_clips("test")
     example = _example(test_clips)
@@ -80,16 +84,18 @@ def run_demo(
             kind: max(max(run.parity[kind].values()) for run in trained.values())
             for kind in ("savedmodel", "tflite")
         },
-        "predictions": {
-            "file": test_clips.paths[example].name,
-            "true": _true_tags(test_clips, example),
-            **{name: run.predictions for name, run in trained.items()},
-        },
         "files": {
             **{name: _relative(run.files, out) for name, run in trained.items()},
+            "predictions": "predictions.json",
             "results_plot": "results.png",
         },
     }
+    predictions = {
+        "file": test_clips.paths[example].name,
+        "true": _true_tags(test_clips, example),
+        **{name: run.predictions for name, run in trained.items()},
+    }
+    write_json(out / "predictions.json", predictions)
     with atomic_path(out / "results.png") as temporary:
         plot = evaluation.plot_results({name: run.scores for name, run in trained.items()})
         plot.savefig(temporary, dpi=150)
@@ -129,6 +135,8 @@ def _run_method(
     files["manifest"] = folder / "manifest.json"
     files["history"] = folder / "history.csv"
     result.write_history(files["history"])
+    files["evaluation"] = folder / "evaluation.json"
+    write_json(files["evaluation"], report.results)
     predictions = {
         kind: Predictor(folder, format=kind).predict(test_clips.paths[example]).to_dict()
         for kind in manifest["files"]
@@ -147,13 +155,11 @@ def _run_method(
 
 
 def _summary(run: _Trained) -> dict[str, Any]:
-    keys = ("map", "map_micro", "map_baseline", "f1", "f1_micro")
+    keys = ("map", "map_baseline", "f1")
     levels = run.scores["levels"]
     return {
         **{level: {key: scores[key] for key in keys} for level, scores in levels.items()},
-        "hierarchical": run.scores["hierarchical"],
         "violation_rate": run.scores["violation_rate"],
-        "clip_violation_rate": run.scores["clip_violation_rate"],
         "seconds": round(run.result.seconds, 1),
     }
 
@@ -200,10 +206,10 @@ def _relative(files: dict[str, str], out: Path) -> dict[str, str]:
     return {kind: Path(path).relative_to(out).as_posix() for kind, path in files.items()}
 
 
-def _check_folder(out: Path) -> None:
-    if out.is_file():
-        raise ModelError(f"'{out}' is a file; name a folder for the demo.")
-    known = {*DEMO_METHODS, "results.png", "report.json"}
+def _check_folder(out: Path, methods: Sequence[str]) -> None:
+    for method in methods:
+        check_folder(out / method)
+    known = {*DEMO_METHODS, "predictions.json", "results.png", "report.json"}
     if out.is_dir() and (other := {path.name for path in out.iterdir()} - known):
         raise ModelError(
             f"The folder '{out}' holds {sorted(other)[:3]}, which no demo wrote; name an "

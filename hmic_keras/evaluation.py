@@ -138,16 +138,22 @@ def _draw_level(panel: Any, level: str, results: dict[str, dict[str, Any]]) -> N
     height = 0.8 / len(results)
     for index, (name, result) in enumerate(results.items()):
         scores = [result["per_class"][c]["ap"] for c in classes]
+        mean = "mAP -" if result["map"] is None else f"mAP {result['map']:.3f}"
         panel.barh(
             rows + (index - (len(results) - 1) / 2) * height,
             [np.nan if score is None else score for score in scores],
             height,
-            label=f"{name} (mAP {result['map']:.3f})".strip(),
+            label=f"{name} ({mean})" if name else mean,
         )
     baseline = next(iter(results.values()))["map_baseline"]
-    panel.axvline(baseline, color="0.3", linestyle="--", linewidth=1, label="chance")
+    if baseline is not None:
+        panel.axvline(baseline, color="0.3", linestyle="--", linewidth=1, label="chance")
     panel.set(
-        yticks=rows, yticklabels=classes, xlim=(0, 1), xlabel="average precision", title=level
+        yticks=rows,
+        yticklabels=classes,
+        xlim=(0, 1),
+        ylim=(len(classes) - 0.4, -0.6),  # the first class at the top
+        xlabel="average precision",
+        title=level,
     )
-    panel.invert_yaxis()
     panel.legend(loc="lower right", fontsize="small")

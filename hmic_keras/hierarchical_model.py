@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from . import losses, streaming_metrics
-from .errors import ModelError
+from .errors import LabelError, ModelError
 from .taxonomy import Taxonomy
 
 
@@ -24,6 +24,7 @@ class HierarchicalModel(keras.Model):
     """
 
     _manifest: dict[str, Any] | None = None
+    _loss_levels: tuple[str, ...] = ()
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -35,7 +36,9 @@ class HierarchicalModel(keras.Model):
         if self._manifest is None:
             raise ModelError(
                 f"The model {self.name!r} carries no taxonomy, since it was not built by "
-                "`hmic_keras.build_model` or one of its saved models."
+                "`hmic_keras.build_model` or loaded from one of its saved models. "
+                "`keras.models.clone_model` drops it; `type(model).from_config("
+                "model.get_config())` makes a copy that keeps it."
             )
         return self._manifest
 
@@ -67,7 +70,7 @@ class HierarchicalModel(keras.Model):
         Args:
             optimizer: Name or instance of an optimizer.
             loss: One loss for every level, or a dict by level.
-            loss_weights: Dict by level.
+            loss_weights: Dict by level; levels left out weigh 1.
             metrics: One metric or a list for every level, or a dict of those by level.
             weighted_metrics: As `metrics`, weighted by sample weights.
             **kwargs: Passed to `keras.Model.compile`.
@@ -79,10 +82,12 @@ class HierarchicalModel(keras.Model):
         if kwargs.get("jit_compile", "auto") == "auto":
             # On a CPU, XLA costs a long compilation and saves nothing in these networks.
             kwargs["jit_compile"] = bool(keras.distribution.list_devices("gpu"))
+        loss = self._losses_by_level(loss)
+        self._loss_levels = tuple(loss or ())
         super().compile(
             optimizer=optimizer,
-            loss=self._by_level("loss", loss, losses.mask_unobserved),
-            loss_weights=self._check_levels("loss_weights", loss_weights),
+            loss=loss,
+            loss_weights=self._weights_by_level(loss_weights, loss),
             metrics=self._metrics_by_level("metrics", metrics),
             weighted_metrics=self._metrics_by_level("weighted_metrics", weighted_metrics),
             **kwargs,
@@ -95,6 +100,22 @@ class HierarchicalModel(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Computes the loss that `compile` was given; see `keras.Model.compute_loss`.
+
+        Raises:
+            LabelError: If the labels are not a dict by level or lack a level with a loss.
+        """
+        self._check_labels(y)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the functional config with the manifest."""
@@ -115,18 +136,48 @@ class HierarchicalModel(keras.Model):
             model.update_manifest(**manifest)
         return model
 
-    def _by_level(self, argument: str, value: Any, convert: Any) -> Any:
-        if value is None:
+    def _losses_by_level(self, loss: Any) -> dict[str, Any] | None:
+        if loss is None:
             return None
-        if isinstance(value, Mapping):
-            self._check_levels(argument, value)
-            return {level: None if v is None else convert(v) for level, v in value.items()}
-        if isinstance(value, list | tuple):
+        by_level = loss if isinstance(loss, Mapping) else dict.fromkeys(self._levels, loss)
+        self._check_levels("loss", by_level)
+        # Keras would look into a container and find names that nothing has masked.
+        if any(isinstance(value, list | tuple | Mapping) for value in by_level.values()):
             raise ValueError(
-                f"`{argument}` must be one value for all levels or a dict by level, not a "
-                f"list by position. The levels are {self._levels}. Received: {value!r}"
+                "`loss` must be one loss for all levels or a dict of one loss by level, not a "
+                f"list by position. The levels are {self._levels}. Received: {loss!r}"
             )
-        return {level: convert(value) for level in self._levels}
+        return {
+            level: losses.mask_unobserved(value)
+            for level, value in by_level.items()
+            if value is not None
+        }
+
+    def _weights_by_level(self, weights: Any, loss: Mapping[str, Any] | None) -> Any:
+        if weights is None or loss is None:
+            return None
+        if not isinstance(weights, Mapping):
+            raise ValueError(
+                "`loss_weights` must be a dict by level. The levels are "
+                f"{self._levels}. Received: {weights!r}"
+            )
+        self._check_levels("loss_weights", weights)
+        return {level: weights.get(level, 1.0) for level in loss}
+
+    def _check_labels(self, labels: Any) -> None:
+        if labels is None or (len(self._levels) == 1 and not isinstance(labels, Mapping)):
+            return
+        if not isinstance(labels, Mapping):
+            raise LabelError(
+                "Labels must be a dict by level, since by position they could be mistaken for "
+                f"another level's. The levels are {self._levels}. Received: a "
+                f"{type(labels).__name__}"
+            )
+        if set(labels) - set(self._levels) or set(self._loss_levels) - set(labels):
+            raise LabelError(
+                f"Labels must be keyed by the levels {self._levels}, each level with a loss "
+                f"among them. Received: {sorted(labels)}"
+            )
 
     def _metrics_by_level(self, argument: str, value: Any) -> Any:
         if value is None:
@@ -148,13 +199,12 @@ class HierarchicalModel(keras.Model):
         ]
         return [streaming_metrics.mask_unobserved(metric) for metric in copies]
 
-    def _check_levels(self, argument: str, value: Any) -> Any:
-        if isinstance(value, Mapping) and (unknown := set(value) - set(self._levels)):
+    def _check_levels(self, argument: str, value: Mapping[str, Any]) -> None:
+        if unknown := set(value) - set(self._levels):
             raise ValueError(
                 f"`{argument}` must be keyed by the levels {self._levels}. Received the "
-                f"unknown level(s) {sorted(unknown)}"
+                f"unknown level(s) {sorted(unknown, key=str)}"
             )
-        return value
 
     @property
     def _levels(self) -> list[str]:

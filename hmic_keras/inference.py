@@ -74,7 +74,8 @@ class Predictor:
 
     Args:
         model: A zoo name or a path: a folder written by `hmic_keras.export`, a `.keras` or
-            `.tflite` file, or a SavedModel folder; or a model from `build_model` itself.
+            `.tflite` file, or a SavedModel folder; or a model from `build_model` itself. The
+            `manifest.json` of an exported folder holds for all its files.
         format: Which of a folder's files to use: `"keras"`, `"savedmodel"` or `"tflite"`. For
             a single file it follows from the file.
 
@@ -100,24 +101,20 @@ class Predictor:
             path = zoo.resolve(model)
             kind, path = _format_of(path, format)
             manifest, self._backend = _open(kind, path)
-        else:
-            manifest, self._backend = model.manifest, _KerasBackend(model)
-        if manifest.get("input") != "waveform":
+            source = f"'{path}'"
+        elif not hasattr(model, "manifest"):
             raise ModelError(
-                "Predicting from audio needs a model built with input='waveform'. Received: "
-                f"input={manifest.get('input')!r}"
+                "`model` must be a packaged model's name, a path, or a model built by "
+                f"`hmic_keras.build_model`. Received: {model!r}"
             )
+        else:
+            source = f"the model {model.name!r}"
+            manifest = _waveform_manifest(model.manifest, source)
+            self._backend = _KerasBackend(model)
         self.manifest: Mapping[str, Any] = manifest
-        self.taxonomy = Taxonomy.from_dict(manifest["taxonomy"])
-        self.sample_rate = int(manifest["audio"]["sample_rate"])
-        self.window_seconds = float(manifest.get("window_seconds", 10.0))
-        stated = manifest.get("thresholds") or {}
-        self.thresholds = {
-            level: np.asarray(
-                stated.get(level, [0.5] * len(self.taxonomy.classes(level))), "float32"
-            )
-            for level in self.taxonomy.levels
-        }
+        self._read(manifest, source)
+        self._window = round(self.window_seconds * self.sample_rate)
+        self._check_backend(source)
 
     def predict(
         self, audio: str | os.PathLike[str] | np.ndarray, sample_rate: int | None = None
@@ -139,20 +136,99 @@ class Predictor:
             raise ValueError("`sample_rate` is needed with an array: its samples per second.")
         else:
             waveform = to_waveform(audio, sample_rate, self.sample_rate)
-        length = round(self.window_seconds * self.sample_rate)
-        return self._answer(self._backend.run(frame(waveform, length, length)))
-
-    def _answer(self, windows: Mapping[str, np.ndarray]) -> Prediction:
-        levels = self.taxonomy.levels
+        windows = self.score_windows(frame(waveform, self._window, self._window))
         return Prediction(
             taxonomy=self.taxonomy,
-            probabilities={level: windows[level].mean(axis=0) for level in levels},
-            windows={level: windows[level] for level in levels},
+            probabilities={level: scores.mean(axis=0) for level, scores in windows.items()},
+            windows=windows,
             thresholds=self.thresholds,
         )
 
+    def score_windows(self, windows: np.ndarray) -> dict[str, np.ndarray]:
+        """Scores windows that are cut already, as they are.
+
+        Args:
+            windows: float32 `(num_windows, samples)` of `window_seconds` at `sample_rate`.
+
+        Returns:
+            Probabilities by level, finest first, `(num_windows, num_classes)`.
+        """
+        scores = self._backend.run(windows)
+        return {level: scores[level] for level in self.taxonomy.levels}
+
+    def _read(self, manifest: Mapping[str, Any], source: str) -> None:
+        try:
+            self.taxonomy = Taxonomy.from_dict(manifest["taxonomy"])
+            self.sample_rate = int(manifest["audio"]["sample_rate"])
+            self.window_seconds = float(manifest.get("window_seconds", 10.0))
+            stated = manifest.get("thresholds") or {}
+            self.thresholds = {
+                level: np.asarray(
+                    stated.get(level, [0.5] * len(self.taxonomy.classes(level))), "float32"
+                )
+                for level in self.taxonomy.levels
+            }
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            found = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise ModelError(
+                f"The manifest of {source} cannot be used: {found.rstrip('.')}. Export the "
+                "model again."
+            ) from error
+        for rule, holds in self._rules(manifest):
+            if not holds:
+                raise ModelError(
+                    f"The manifest of {source} cannot be used: {rule}. Export the model again."
+                )
+
+    def _rules(self, manifest: Mapping[str, Any]) -> list[tuple[str, bool]]:
+        order = {level: list(self.taxonomy.classes(level)) for level in self.taxonomy.levels}
+        thresholds_fit = all(
+            self.thresholds[level].shape == (len(classes),)
+            and bool(((self.thresholds[level] >= 0) & (self.thresholds[level] <= 1)).all())
+            for level, classes in order.items()
+        )
+        return [
+            (
+                "its 'taxonomy_hash' is that of another taxonomy",
+                manifest.get("taxonomy_hash", self.taxonomy.hash) == self.taxonomy.hash,
+            ),
+            (
+                "its 'class_order' is not that of its taxonomy",
+                manifest.get("class_order", order) == order,
+            ),
+            (
+                "its 'thresholds' must be a number from 0 to 1 for each class of a level",
+                thresholds_fit,
+            ),
+            (
+                "'window_seconds' must be 0.1 to 3600 and the sample rate positive",
+                0.1 <= self.window_seconds <= 3600 and self.sample_rate > 0,
+            ),
+        ]
+
+    def _check_backend(self, source: str) -> None:
+        wanted = {level: len(self.taxonomy.classes(level)) for level in self.taxonomy.levels}
+        if dict(self._backend.classes) != wanted:
+            raise ModelError(
+                f"The manifest of {source} names {wanted} classes by level, but the model "
+                f"answers {dict(self._backend.classes)}; they do not belong together."
+            )
+        if self._backend.samples not in (None, self._window):
+            raise ModelError(
+                f"The manifest of {source} states windows of {self._window} samples, but the "
+                f"model takes {self._backend.samples}; they do not belong together."
+            )
+
 
 class _Backend(Protocol):
+    @property
+    def classes(self) -> Mapping[str, int]:
+        """Number of classes it answers, by level."""
+
+    @property
+    def samples(self) -> int | None:
+        """Samples in a window; None if any number will do."""
+
     def run(self, windows: np.ndarray) -> dict[str, np.ndarray]:
         """Scores `(num_windows, samples)`; returns `(num_windows, classes)` by level."""
 
@@ -162,6 +238,8 @@ class _KerasBackend:
         # Made here because the first of several threads would make it under the others' feet.
         model.make_predict_function()
         self._model = model
+        self.classes = {level: output.shape[-1] for level, output in model.output.items()}
+        self.samples = model.inputs[0].shape[1]
 
     def run(self, windows: np.ndarray) -> dict[str, np.ndarray]:
         return _in_batches(windows, self._model.predict_on_batch)
@@ -171,7 +249,27 @@ class _SavedModelBackend:
     def __init__(self, path: Path) -> None:
         import tensorflow as tf
 
-        self._loaded = tf.saved_model.load(os.fspath(path))
+        try:
+            self._loaded = tf.saved_model.load(os.fspath(path))
+            signature = self._loaded.signatures["serve"]
+            (waveform,) = signature.structured_input_signature[1].values()
+            outputs = signature.structured_outputs
+            self.classes = {level: output.shape[-1] for level, output in outputs.items()}
+            self.samples = waveform.shape[1]
+        # What TensorFlow raises for a file that is missing or cut off depends on the file.
+        except (
+            tf.errors.OpError,
+            AttributeError,
+            LookupError,
+            OSError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise ModelError(
+                f"'{path}' cannot be read as a SavedModel of this package: {_first_line(error)}"
+                " Export the model again."
+            ) from error
 
     def run(self, windows: np.ndarray) -> dict[str, np.ndarray]:
         return _in_batches(windows, self._loaded.serve)
@@ -182,9 +280,15 @@ class _TFLiteBackend:
         try:
             interpreter = _tflite_interpreter(path)
             self._runner = interpreter.get_signature_runner()
-        except ValueError as error:
-            raise ModelError(f"'{path}' cannot be run as TensorFlow Lite: {error}") from error
-        (self._input,) = self._runner.get_input_details()
+            ((self._input, details),) = self._runner.get_input_details().items()
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(
+                f"'{path}' cannot be run as TensorFlow Lite: {_first_line(error)} Export the "
+                "model again."
+            ) from error
+        outputs = self._runner.get_output_details()
+        self.classes = {level: int(output["shape"][-1]) for level, output in outputs.items()}
+        self.samples = int(details["shape"][-1])
         # An interpreter holds one set of tensors.
         self._lock = threading.Lock()
 
@@ -245,15 +349,33 @@ def _format_of(path: Path, wanted: str | None) -> tuple[str, Path]:
 
 
 def _open(kind: str, path: Path) -> tuple[dict[str, Any], _Backend]:
+    manifest = zoo.read_manifest(path.parent)
     if kind == "keras":
         model = zoo.load_model(path)
-        return model.manifest, _KerasBackend(model)
-    manifest = zoo.read_manifest(path.parent)
+        # A Keras file brings its manifest; the one of an exported folder goes before it, so
+        # that all files of the folder agree, on the thresholds for example.
+        if manifest is None or path.name not in manifest.get("files", {}).values():
+            manifest = model.manifest
+        return _waveform_manifest(manifest, f"'{path}'"), _KerasBackend(model)
     if manifest is None:
         raise ModelError(
             f"Beside '{path}' there is no '{zoo.MANIFEST}', which names its classes. Keep the "
             "files of an exported folder together."
         )
+    _waveform_manifest(manifest, f"'{path}'")
     zoo.verify(path)
     backend: _Backend = _TFLiteBackend(path) if kind == "tflite" else _SavedModelBackend(path)
     return manifest, backend
+
+
+def _waveform_manifest(manifest: dict[str, Any], source: str) -> dict[str, Any]:
+    if manifest.get("input") != "waveform":
+        raise ModelError(
+            "Predicting from audio needs a model built with input='waveform'. Received: "
+            f"{source} with input={manifest.get('input')!r}"
+        )
+    return manifest
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".") + "."

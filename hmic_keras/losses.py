@@ -43,7 +43,7 @@ class MaskedLoss(keras.losses.Loss):
 
     Args:
         loss: Name or instance of a Keras loss that treats every class by itself, such as
-            `"binary_crossentropy"`.
+            `"binary_crossentropy"`. Its own reduction must be a mean, which this one replaces.
         name: Name of the loss; that of `loss` by default.
         dtype: Dtype of the computation.
 
@@ -54,7 +54,8 @@ class MaskedLoss(keras.losses.Loss):
 
     Raises:
         ValueError: If `loss` mixes classes (categorical losses do), so that leaving out one
-            label has no meaning.
+            label has no meaning; if it sums or does not reduce; or if labels and predictions
+            differ in shape.
 
     Example:
         >>> loss = MaskedLoss("mean_squared_error")
@@ -76,7 +77,9 @@ class MaskedLoss(keras.losses.Loss):
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Returns the mean loss over the observed labels, a scalar."""
-        weights = ops.cast(observed(ops.convert_to_tensor(y_true)), self.dtype)
+        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
+        _check_shapes(y_true.shape, y_pred.shape)
+        weights = ops.cast(observed(y_true), self.dtype)
         if sample_weight is not None:
             sample_weight = ops.cast(sample_weight, self.dtype)
             if len(sample_weight.shape) == 1:
@@ -86,13 +89,20 @@ class MaskedLoss(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Returns the loss of every label `(batch, classes)`, unobserved ones taken as 0."""
-        y_true = ops.where(observed(y_true), y_true, ops.zeros_like(y_true))
+        known = observed(y_true)
+        y_true = ops.where(known, y_true, ops.zeros_like(y_true))
+        # A weight of 0 would not silence a prediction whose loss or gradient is infinite.
+        y_pred = ops.where(known, y_pred, ops.zeros_like(y_pred))
         # Keras reduces the last axis; with one of length 1 every label keeps its own loss.
         return self.loss.call(ops.expand_dims(y_true, -1), ops.expand_dims(y_pred, -1))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        return {"loss": keras.saving.serialize_keras_object(self.loss), "name": self.name}
+        return {
+            "loss": keras.saving.serialize_keras_object(self.loss),
+            "name": self.name,
+            "dtype": self.dtype,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "MaskedLoss":
@@ -130,7 +140,7 @@ class MaskedBinaryCrossentropy(MaskedLoss):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        return {"from_logits": self.from_logits, "name": self.name}
+        return {"from_logits": self.from_logits, "name": self.name, "dtype": self.dtype}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "MaskedBinaryCrossentropy":
@@ -169,4 +179,23 @@ def _resolve(loss: Any) -> keras.losses.Loss:
             f"out: one of {names}, by name or as an instance. For another rule pass a loss of "
             f"your own that handles labels of -1. Received: {loss!r}"
         )
+    if resolved.reduction in ("sum", "none", None) or getattr(resolved, "axis", -1) != -1:
+        raise ValueError(
+            "`loss` must reduce to a mean over the last axis, since the mean over observed "
+            f"labels takes its place. Received: {loss!r} with "
+            f"reduction={resolved.reduction!r}, axis={getattr(resolved, 'axis', -1)}"
+        )
     return resolved
+
+
+def _check_shapes(labels: Any, predictions: Any) -> None:
+    # Broadcasting would let a label column of one class stand for all of them.
+    if None in (getattr(labels, "rank", 0), getattr(predictions, "rank", 0)):
+        return
+    pairs = zip(labels, predictions, strict=False)
+    differ = any(a != b for a, b in pairs if a is not None and b is not None)
+    if differ or len(labels) != len(predictions):
+        raise ValueError(
+            "Labels must have the shape of the predictions, (batch, classes). Received: "
+            f"labels {tuple(labels)}, predictions {tuple(predictions)}"
+        )

@@ -67,6 +67,8 @@ def build_model(
             "`taxonomy` must be a Taxonomy, such as Taxonomy.load('openmic'). "
             f"Received: {taxonomy!r}"
         )
+    if not isinstance(audio or AudioConfig(), AudioConfig):
+        raise ModelError(f"`audio` must be an AudioConfig. Received: {audio!r}")
     audio = audio or AudioConfig()
     extract, classify = backbones.get(backbone), heads.get(method)
     inputs = keras.Input(_input_shape(input, input_shape, audio), name=input)
@@ -107,13 +109,19 @@ def _input_shape(
                 "example input_shape=(128,)."
             )
         return default
-    shape = tuple(shape)
+    shape = tuple(shape) if isinstance(shape, Sequence) else (shape,)
     ranks = {"waveform": (1,), "log_mel": (2,), "embedding": (1, 2)}[kind]
     fixed = shape[-1:] if kind != "waveform" else ()
-    if len(shape) not in ranks or any(not isinstance(size, int) for size in fixed):
+    sizes = [size for size in shape if size is not None]
+    if (
+        len(shape) not in ranks
+        or None in fixed
+        or any(not isinstance(size, int) or size < 1 for size in sizes)
+    ):
         raise ModelError(
             f"`input_shape` must have {' or '.join(map(str, ranks))} axes for input={kind!r}, "
-            f"the last one known unless it is samples. Received: {shape}"
+            "each a positive integer or, unless it is the last of features, None. "
+            f"Received: {shape}"
         )
     return shape
 
@@ -128,6 +136,8 @@ def _pool_time(sequence: Any) -> Any:
 
 
 def _call(function: Any, argument: str, options: Mapping[str, Any] | None, *args: Any) -> Any:
+    if not isinstance(options, Mapping | None):
+        raise ModelError(f"`{argument}` must be a dict of options. Received: {options!r}")
     unknown = set(options or {}) - set(function.__kwdefaults__ or {})
     if unknown:
         raise ModelError(

@@ -21,6 +21,13 @@ _ELEMENTWISE = (
     keras.metrics.MeanAbsoluteError,
     keras.metrics.RootMeanSquaredError,
 )
+# These take a label of 0.7 as it is; the others count, and take any label but 0 for a 1.
+_GRADUAL = (
+    keras.metrics.BinaryCrossentropy,
+    keras.metrics.MeanSquaredError,
+    keras.metrics.MeanAbsoluteError,
+    keras.metrics.RootMeanSquaredError,
+)
 _ALIASES = {
     "accuracy": keras.metrics.BinaryAccuracy,
     "acc": keras.metrics.BinaryAccuracy,
@@ -34,6 +41,7 @@ class MaskedMetric(keras.metrics.Metric):
     """Feeds an elementwise Keras metric the observed labels only.
 
     All observed labels of a batch count as one long list, so the result is micro-averaged.
+    Where a metric counts, a label given as a probability is present above 0.5.
 
     Args:
         metric: Name or instance of a Keras metric that treats every label by itself, such as
@@ -42,7 +50,7 @@ class MaskedMetric(keras.metrics.Metric):
         dtype: Dtype of the result.
 
     Raises:
-        ValueError: If `metric` is not elementwise.
+        ValueError: If `metric` is not elementwise, or looks at single classes or at ranks.
 
     Example:
         >>> metric = MaskedMetric("binary_accuracy")
@@ -66,6 +74,8 @@ class MaskedMetric(keras.metrics.Metric):
                 sample_weight = ops.expand_dims(sample_weight, axis=-1)
             weights = weights * sample_weight
         labels = ops.where(known, y_true, ops.zeros_like(y_true))
+        if not isinstance(self.metric, _GRADUAL):
+            labels = ops.cast(ops.greater(labels, 0.5), self.dtype)
         self.metric.update_state(
             ops.reshape(labels, (-1, 1)),
             ops.reshape(y_pred, (-1, 1)),
@@ -82,7 +92,11 @@ class MaskedMetric(keras.metrics.Metric):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        return {"metric": keras.saving.serialize_keras_object(self.metric), "name": self.name}
+        return {
+            "metric": keras.saving.serialize_keras_object(self.metric),
+            "name": self.name,
+            "dtype": self.dtype,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "MaskedMetric":
@@ -171,6 +185,7 @@ class MeanAveragePrecision(keras.metrics.Metric):
             "num_classes": self.num_classes,
             "num_bins": self.num_bins,
             "name": self.name,
+            "dtype": self.dtype,
         }
 
 
@@ -192,6 +207,7 @@ def mask_unobserved(metric: Any) -> Any:
 
 def _resolve(metric: Any) -> keras.metrics.Metric:
     if isinstance(metric, _ELEMENTWISE):
+        _refuse_class_options(metric)
         return metric
     name = getattr(metric, "__name__", metric)
     if isinstance(name, str):
@@ -205,3 +221,14 @@ def _resolve(metric: Any) -> keras.metrics.Metric:
         f"one of {names}, by name or as an instance, or MeanAveragePrecision of this module. "
         f"For another rule pass a metric of your own. Received: {metric!r}"
     )
+
+
+def _refuse_class_options(metric: keras.metrics.Metric) -> None:
+    options = {name: getattr(metric, name, None) for name in ("class_id", "top_k")}
+    options["multi_label"] = getattr(metric, "multi_label", False) or None
+    if given := {name: value for name, value in options.items() if value is not None}:
+        raise ValueError(
+            "`metric` must treat every label alike, since the observed labels form one list: "
+            f"`class_id`, `top_k` and `multi_label` have no meaning there. Received: {metric!r}"
+            f" with {given}"
+        )

@@ -13,7 +13,6 @@ from importlib import metadata
 from typing import Any
 
 import keras
-import numpy as np
 
 from . import __version__, metrics
 from ._files import write_text
@@ -181,6 +180,11 @@ def fit(
     started = time.perf_counter()
     training, held_out = clips, None
     if config.validation_fraction > 0:
+        if len(clips) < 2:
+            raise LabelError(
+                f"Holding clips out needs at least two. Received {len(clips)}; give more clips "
+                "or validation_fraction=0."
+            )
         training, held_out = clips.split(config.validation_fraction, seed=config.seed)
     if not len(training):
         raise LabelError("There is no clip left to train on; give more clips.")
@@ -264,8 +268,10 @@ def _thresholds(
         return {level: [0.5] * len(taxonomy.classes(level)) for level in taxonomy.levels}
     scores = model.predict(validation, verbose=0)
     return {
-        level: np.round(
-            metrics.best_thresholds(held_out.labels[level], scores[level]), 4
-        ).tolist()
+        level: [
+            # Six digits: a rare class may have its threshold far below 0.0001.
+            float(f"{value:.6g}")
+            for value in metrics.best_thresholds(held_out.labels[level], scores[level])
+        ]
         for level in taxonomy.levels
     }

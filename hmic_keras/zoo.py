@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,12 @@ def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> "Hierarc
         if not path.is_file():
             raise ModelError(f"The folder '{path.parent}' holds no '{path.name}'.")
     verify(path)
+    # Keras reports a file that is cut off as one that is missing.
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        raise ModelError(
+            f"'{path}' is no Keras model, or was cut off. Copy it again or save it anew with "
+            "`model.save`."
+        )
     import keras
 
     from . import layers
@@ -82,7 +89,7 @@ def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> "Hierarc
     del layers  # imported because it registers what saved models refer to
     try:
         model = keras.saving.load_model(path, safe_mode=True)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ModelError(
             f"'{path}' cannot be read as a Keras model: {_first_line(error)} Check that the "
             "file is whole and was saved by `model.save`."
@@ -102,16 +109,23 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
         path: The model's folder, or a file in it.
 
     Raises:
-        ModelError: If the manifest is not valid JSON.
+        ModelError: If the manifest is not a JSON object.
     """
-    folder = path if (path / MANIFEST).is_file() else path.parent
-    manifest = folder / MANIFEST
+    manifest = (path if path.is_dir() else path.parent) / MANIFEST
     if not manifest.is_file():
         return None
     try:
-        return json.loads(manifest.read_text(encoding="utf-8"))
+        content = json.loads(manifest.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(f"'{manifest}' is not valid JSON: {error}.") from error
+    if not isinstance(content, dict) or any(
+        not isinstance(content.get(entry, {}), dict) for entry in ("files", "sha256")
+    ):
+        raise ModelError(
+            f"'{manifest}' is no manifest of a model: it, its 'files' and its 'sha256' must be "
+            "JSON objects. Export the model again."
+        )
+    return content
 
 
 def verify(path: Path) -> None:
@@ -120,7 +134,7 @@ def verify(path: Path) -> None:
     Raises:
         ModelError: If the checksums differ.
     """
-    expected = ((read_manifest(path.parent) or {}).get("sha256") or {}).get(path.name)
+    expected = (read_manifest(path.parent) or {}).get("sha256", {}).get(path.name)
     if expected is not None and path.exists() and sha256(path) != expected:
         raise ModelError(
             f"'{path}' does not have the SHA-256 that '{path.parent / MANIFEST}' states: it "

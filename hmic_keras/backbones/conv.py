@@ -7,7 +7,7 @@ from keras import layers
 from ..errors import ModelError
 
 
-def conv(inputs: Any, *, width: int = 24, dropout: float = 0.2) -> Any:
+def conv(inputs: Any, *, width: int = 16, dropout: float = 0.2) -> Any:
     """Extracts features with plain 3 x 3 convolutions that reduce time early.
 
     Four stages halve time and frequency; time is then reduced by 8 in all. Plain convolutions

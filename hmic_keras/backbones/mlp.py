@@ -1,5 +1,6 @@
 """Dense layers on embeddings."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from keras import layers
@@ -7,7 +8,7 @@ from keras import layers
 from ..errors import ModelError
 
 
-def mlp(inputs: Any, *, units: tuple[int, ...] = (256,), dropout: float = 0.3) -> Any:
+def mlp(inputs: Any, *, units: Sequence[int] = (256,), dropout: float = 0.3) -> Any:
     """Extracts features with dense layers over the last axis.
 
     Args:
@@ -22,8 +23,14 @@ def mlp(inputs: Any, *, units: tuple[int, ...] = (256,), dropout: float = 0.3) -
     Raises:
         ModelError: If `units` is empty or not positive.
     """
-    if not units or not all(isinstance(width, int) and width > 0 for width in units):
-        raise ModelError(f"`units` must be positive integers. Received: {units!r}")
+    if (
+        not isinstance(units, Sequence)
+        or not units
+        or not all(isinstance(width, int) and width > 0 for width in units)
+    ):
+        raise ModelError(
+            f"`units` must be one or more positive integers, as (256,). Received: {units!r}"
+        )
     x = layers.BatchNormalization(name="input_norm")(inputs)
     for index, width in enumerate(units, start=1):
         x = layers.Dense(width, activation="relu", name=f"hidden{index}")(x)

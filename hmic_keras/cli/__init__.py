@@ -34,16 +34,22 @@ def root(
     if version:
         from .. import __version__
 
-        _terminal.out.print(f"hmic_keras {__version__}")
+        _terminal.say(f"hmic_keras {__version__}")
         raise typer.Exit
 
 
 def main() -> None:
-    """Runs the command line; a user's mistake ends with one line and exit code 2."""
+    """Runs the command line; a user's or the disk's fault ends with one line, exit code 2."""
     _terminal.set_up()
     try:
-        app()
+        app(prog_name="hmic")
     except HmicError as error:
+        _terminal.error(str(error))
+        sys.exit(2)
+    except OSError as error:
+        # A full disk or a missing permission. Without a number it is not the system's.
+        if error.errno is None:
+            raise
         _terminal.error(str(error))
         sys.exit(2)
     except KeyboardInterrupt:

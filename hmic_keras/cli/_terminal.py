@@ -12,6 +12,8 @@ from rich.logging import RichHandler
 from rich.markup import escape
 from rich.table import Table
 
+_SCORES = {"map": "mAP", "map_baseline": "chance", "f1": "F1", "f1_micro": "micro F1"}
+
 out = Console()
 err = Console(stderr=True)
 
@@ -33,6 +35,11 @@ def error(message: str) -> None:
     err.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
 
 
+def say(message: str) -> None:
+    """Prints a line to standard output as it is: no markup, no line breaks added."""
+    out.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keeps native libraries from writing to standard error.
@@ -43,14 +50,14 @@ def quiet() -> Iterator[None]:
     sys.stderr.flush()
     saved = os.dup(2)
     sink = os.open(os.devnull, os.O_WRONLY)
-    python_stderr, console_file = sys.stderr, err.file
+    python_stderr = sys.stderr
     through = os.fdopen(os.dup(saved), "w", buffering=1)
     try:
         os.dup2(sink, 2)
-        sys.stderr = err.file = through
+        sys.stderr = through  # where the console `err` looks, too
         yield
     finally:
-        sys.stderr, err.file = python_stderr, console_file
+        sys.stderr = python_stderr
         os.dup2(saved, 2)
         for descriptor in (saved, sink):
             os.close(descriptor)
@@ -84,16 +91,20 @@ def scores_table(rows: dict[str, dict[str, Any]], title: str) -> Table:
     """Makes a table of scores with a row for each name and level.
 
     Args:
-        rows: What `metrics.evaluate` returned, by name.
+        rows: What `metrics.evaluate` returned for each level, by the name of the model; with
+            the name `""` for a single one.
         title: Title of the table.
     """
+    results = [result for levels in rows.values() for result in levels.values()]
+    keys = [key for key in _SCORES if all(key in result for result in results)]
     table = Table(title=title)
-    table.add_column("model" if any(rows) else "")
-    table.add_column("level")
-    for column in ("mAP", "chance", "F1", "micro F1"):
-        table.add_column(column, justify="right")
+    for column in ("model", "level") if any(rows) else ("level",):
+        table.add_column(column)
+    for key in keys:
+        table.add_column(_SCORES[key], justify="right")
     for name, levels in rows.items():
         for level, result in levels.items():
-            values = [result[key] for key in ("map", "map_baseline", "f1", "f1_micro")]
-            table.add_row(name, level, *("-" if v is None else f"{v:.3f}" for v in values))
+            values = ("-" if result[key] is None else f"{result[key]:.3f}" for key in keys)
+            table.add_row(*([escape(name)] if any(rows) else []), escape(level), *values)
+        table.add_section()
     return table

@@ -9,7 +9,9 @@ from . import _terminal
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for models, figures and report.json.")],
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="Folder for models, figures and report.json.")
+    ],
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the training clips.")
     ] = None,
@@ -36,5 +38,5 @@ def demo(
     }
     _terminal.out.print(_terminal.scores_table(levels, "Test clips of another SoundFont"))
     for kind, difference in report["parity"].items():
-        _terminal.out.print(f"{kind}: differs from Keras by at most {difference:.1e}")
-    _terminal.out.print(f"Models, figures and report.json are in {out}", soft_wrap=True)
+        _terminal.say(f"{kind}: differs from Keras by at most {difference:.1e}")
+    _terminal.say(f"Models, figures and report.json are in {out}")

@@ -16,7 +16,10 @@ def evaluate(
         Path | None, typer.Option(help="Label table (CSV); the demo test clips by default.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for report.json, per_class.csv, results.png.")
+        Path | None,
+        typer.Option(
+            file_okay=False, help="Folder for report.json, per_class.csv, results.png."
+        ),
     ] = None,
 ) -> None:
     """Score a model on labelled audio files.
@@ -45,13 +48,13 @@ def evaluate(
     )
     for level, result in results["levels"].items():
         if result["tags_dropped"]:
-            _terminal.out.print(
+            _terminal.say(
                 f"{result['tags_dropped']} {level} class(es) have no observed positive and "
                 "are left out of mAP"
             )
     hierarchical = ", ".join(f"{k} {v:.3f}" for k, v in results["hierarchical"].items())
-    _terminal.out.print(f"hierarchical: {hierarchical}")
+    _terminal.say(f"hierarchical: {hierarchical}")
     if results["violation_rate"] is not None:
-        _terminal.out.print(f"child above its parent: {results['violation_rate']:.1%} of pairs")
+        _terminal.say(f"child above its parent: {results['violation_rate']:.1%} of pairs")
     if out is not None:
-        _terminal.out.print(f"The report is in {out}", soft_wrap=True)
+        _terminal.say(f"The report is in {out}")

@@ -10,7 +10,7 @@ from . import _terminal
 
 def export(
     model: Annotated[str, typer.Argument(help="Model name or path of a trained Keras model.")],
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder to write.")],
     formats: Annotated[
         list[str] | None,
         typer.Option("--format", help="keras, savedmodel or tflite; repeat it for several."),
@@ -32,4 +32,4 @@ def export(
             if differences
             else ""
         )
-        _terminal.out.print(f"{kind}: {out / name}{note}", soft_wrap=True)
+        _terminal.say(f"{kind}: {out / name}{note}")

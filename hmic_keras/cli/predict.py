@@ -4,6 +4,7 @@ import json
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from . import _terminal
@@ -43,7 +44,8 @@ def predict(
             failed = True
             continue
         if not as_json:
-            _terminal.out.print(_table(file, answers[file], top))
+            _terminal.say(file)
+            _terminal.out.print(_table(answers[file], top))
     if as_json:
         plain = {file: answer.to_dict() for file, answer in answers.items()}
         typer.echo(json.dumps(plain, indent=2, ensure_ascii=False))
@@ -51,8 +53,8 @@ def predict(
         raise typer.Exit(1)
 
 
-def _table(file: str, prediction: Any, top: int) -> Table:
-    table = Table(title=file, caption="● above the class's threshold", min_width=44)
+def _table(prediction: Any, top: int) -> Table:
+    table = Table(caption="● above the class's threshold", min_width=44)
     for column, side in (("level", "left"), ("class", "left"), ("", "left")):
         table.add_column(column, justify=side)  # type: ignore[arg-type]
     table.add_column("probability", justify="right")
@@ -61,6 +63,6 @@ def _table(file: str, prediction: Any, top: int) -> Table:
         present = {name for name, _ in prediction.tags(level)}
         for name, probability in prediction.top(level, top):
             mark = "●" if name in present else ""
-            table.add_row(level, name, mark, f"{probability:.3f}")
+            table.add_row(escape(level), escape(name), mark, f"{probability:.3f}")
         table.add_section()
     return table

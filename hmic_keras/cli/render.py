@@ -9,7 +9,9 @@ from . import _terminal
 
 
 def render(
-    out: Annotated[Path, typer.Option(help="New folder for clips, labels and manifest.")],
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="New folder for clips, labels and manifest.")
+    ],
     soundfont: Annotated[Path, typer.Option(help="SoundFont file, .sf2 or .sf3.")],
     clips: Annotated[int, typer.Option(min=1, help="Number of clips.")],
     taxonomy: Annotated[
@@ -19,7 +21,7 @@ def render(
     polyphony: Annotated[
         tuple[int, int], typer.Option(help="Fewest and most instruments in a clip.")
     ] = (1, 6),
-    format: Annotated[Literal["ogg", "flac", "wav"], typer.Option()] = "ogg",
+    format: Annotated[Literal["ogg", "flac", "wav"], typer.Option(help="File format.")] = "ogg",
     polyphony_decay: Annotated[
         float, typer.Option(help="Share of clips with one instrument more, to the next fewer.")
     ] = 1.0,
@@ -53,4 +55,4 @@ def render(
             processes=processes,
             progress=lambda done, total: progress("render", done, total),
         )
-    _terminal.out.print(f"{clips} clips, labels.csv and manifest.json are in {out}")
+    _terminal.say(f"{clips} clips, labels.csv and manifest.json are in {out}")

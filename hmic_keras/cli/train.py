@@ -9,7 +9,9 @@ from . import _terminal
 
 
 def train(
-    out: Annotated[Path, typer.Option(help="Folder for the model, manifest and history.")],
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="Folder for the model, manifest and history.")
+    ],
     data: Annotated[
         Path | None, typer.Option(help="Label table (CSV); the demo corpus by default.")
     ] = None,
@@ -18,10 +20,13 @@ def train(
     ] = "openmic",
     method: Annotated[str, typer.Option(help="gmp, f2ca or multitask.")] = "f2ca",
     backbone: Annotated[str, typer.Option(help="Feature extractor.")] = "conv",
-    epochs: Annotated[int, typer.Option(min=1)] = 30,
-    batch_size: Annotated[int, typer.Option(min=1)] = 32,
-    crop_seconds: Annotated[float, typer.Option(help="Length of a training crop.")] = 4.0,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the clips.")] = 30,
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips in a batch.")] = 32,
+    crop_seconds: Annotated[
+        float, typer.Option(help="Length of a training crop, in seconds.")
+    ] = 4.0,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
+    weight_decay: Annotated[float, typer.Option(help="Decoupled weight decay.")] = 1e-2,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and crops.")] = 0,
 ) -> None:
     """Train a model on labelled audio files.
@@ -37,15 +42,17 @@ def train(
         from .. import training
         from ..config import TrainConfig
         from ..data.sources.folder import read_clips
-        from ..export import export_model
+        from ..export.bundle import check_folder, export_model
         from ..taxonomy import Taxonomy
         from ._corpora import demo_clips
 
+        check_folder(out)
         config = TrainConfig(
             epochs=epochs,
             batch_size=batch_size,
             crop_seconds=crop_seconds,
             learning_rate=learning_rate,
+            weight_decay=weight_decay,
             seed=seed,
         )
         if data is None:
@@ -69,5 +76,5 @@ def train(
         result.write_history(out / "history.csv")
     final = {name: values[-1] for name, values in result.history.items()}
     for name in sorted(final):
-        _terminal.out.print(f"{name:<24}{final[name]:.4f}", highlight=False)
-    _terminal.out.print(f"The model is in {out}", soft_wrap=True)
+        _terminal.say(f"{name:<24}{final[name]:.4f}")
+    _terminal.say(f"The model is in {out}")

@@ -9,13 +9,16 @@ import numpy as np
 
 from .._files import atomic_path, sha256, write_json
 from ..errors import ModelError
-from ..zoo import FILES, MANIFEST
+from ..zoo import FILES, MANIFEST, read_manifest
 from .parity import parity
+from .precision import as_float32
 from .savedmodel import export_saved_model
 from .tflite import export_tflite
 
 # Float32 graphs differ from Keras by rounding only.
 _TOLERANCE = 1e-3
+# What training and the demo put beside an exported model.
+_COMPANIONS = ("history.csv", "evaluation.json", "attention_map.png")
 
 
 def export_model(
@@ -33,7 +36,8 @@ def export_model(
 
     Args:
         model: A waveform model from `build_model`.
-        out: The folder. An existing one must hold an earlier export or nothing.
+        out: The folder. An existing one must hold an earlier export, which is replaced with
+            the history and figures beside it, or nothing.
         formats: Any of `"keras"`, `"savedmodel"`, `"tflite"`.
         waveforms: float32 `(batch, samples)` to compare on; noise at several levels and
             silence by default.
@@ -46,7 +50,8 @@ def export_model(
         ModelError: If a format is unknown, the model does not take waveforms, `out` holds
             something else, or an exported format answers differently.
     """
-    _check(model, out, formats)
+    _check(model, formats)
+    check_folder(out)
     window_seconds = model.manifest.get("window_seconds", 10.0)
     model.update_manifest(window_seconds=window_seconds)
     samples = round(window_seconds * model.manifest["audio"]["sample_rate"])
@@ -63,7 +68,7 @@ def export_model(
         if "tflite" in formats:
             export_tflite(model, folder / FILES["tflite"], samples=samples)
         manifest["parity"] = {
-            name: _compare(model, folder / FILES[name], name, waveforms)
+            name: _compare(as_float32(model), folder / FILES[name], name, waveforms)
             for name in formats
             if name != "keras"
         }
@@ -72,24 +77,52 @@ def export_model(
     return manifest
 
 
-def _check(model: Any, out: str | os.PathLike[str], formats: Sequence[str]) -> None:
+def check_folder(out: str | os.PathLike[str]) -> None:
+    """Refuses a folder that `export_model` may not replace; worth asking before training.
+
+    Args:
+        out: The folder to export into.
+
+    Raises:
+        ModelError: If `out` is a file, the current folder or one above it, or holds anything
+            but an earlier export.
+    """
+    out = Path(out)
+    if any(path.exists() and not path.is_dir() for path in (out, *out.parents)):
+        raise ModelError(f"'{out}' is a file, or lies below one; name a folder to export into.")
+    if not out.is_dir():
+        return
+    if Path.cwd().is_relative_to(out.resolve()):
+        raise ModelError(
+            f"'{out}' is the current folder or one above it, which an export would replace; "
+            "name a folder inside it."
+        )
+    found = {path.name for path in out.iterdir()}
+    known = {MANIFEST, *FILES.values(), *_COMPANIONS}
+    if not found or (found <= known and "class_order" in (read_manifest(out) or {})):
+        return
+    raise ModelError(
+        f"The folder '{out}' holds {sorted(found - known or found)[:3]}, which no export "
+        "wrote; name an empty or new folder."
+    )
+
+
+def _check(model: Any, formats: Sequence[str]) -> None:
     if unknown := set(formats) - set(FILES):
         raise ModelError(
             f"`formats` may hold {sorted(FILES)}. Received the unknown {sorted(unknown)}"
         )
     if not formats:
         raise ModelError(f"`formats` must name at least one of {sorted(FILES)}.")
+    if not hasattr(model, "manifest"):
+        raise ModelError(
+            "`model` must be a model built by `hmic_keras.build_model`. Received: "
+            f"{type(model).__name__}"
+        )
     if model.manifest["input"] != "waveform":
         raise ModelError(
             "`export_model` exports models built with input='waveform'. Received: "
             f"input={model.manifest['input']!r}; use `export_saved_model` for others."
-        )
-    out = Path(out)
-    if out.is_file():
-        raise ModelError(f"'{out}' is a file; name a folder to export into.")
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
-        raise ModelError(
-            f"The folder '{out}' is not empty and holds no earlier export; name another one."
         )
 
 

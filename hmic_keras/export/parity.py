@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ..data.audio import frame
+from ..errors import ModelError
 from ..inference import Predictor
 
 
@@ -15,14 +17,22 @@ def parity(model: Any, path: str | os.PathLike[str], waveforms: np.ndarray) -> d
         model: The Keras model.
         path: The exported SavedModel folder or TensorFlow Lite file, beside its manifest.
         waveforms: float32 `(batch, samples)` at the model's sample rate.
+
+    Raises:
+        ModelError: If the exported model cannot be read, or there is nothing to compare on.
     """
+    waveforms = np.asarray(waveforms, "float32")
+    if waveforms.ndim != 2 or not waveforms.size:
+        raise ModelError(
+            "`waveforms` must be (batch, samples) with at least one waveform. Received shape: "
+            f"{waveforms.shape}"
+        )
     expected, exported = Predictor(model), Predictor(path)
-    largest = dict.fromkeys(expected.taxonomy.levels, 0.0)
-    for waveform in waveforms:
-        wanted = expected.predict(waveform, sample_rate=expected.sample_rate)
-        found = exported.predict(waveform, sample_rate=expected.sample_rate)
-        for level in largest:
-            difference = np.abs(wanted.windows[level] - found.windows[level]).max()
-            # A comparison with NaN is always false; it must count as a difference.
-            largest[level] = max(largest[level], float(np.nan_to_num(difference, nan=np.inf)))
-    return largest
+    length = round(expected.window_seconds * expected.sample_rate)
+    windows = np.concatenate([frame(waveform, length, length) for waveform in waveforms])
+    wanted, found = expected.score_windows(windows), exported.score_windows(windows)
+    # A comparison with NaN is always false; it must count as a difference.
+    return {
+        level: float(np.nan_to_num(np.abs(wanted[level] - found[level]).max(), nan=np.inf))
+        for level in wanted
+    }

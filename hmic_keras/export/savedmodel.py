@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from .._files import atomic_path
+from .precision import as_float32
 
 
 def export_saved_model(
@@ -18,7 +19,7 @@ def export_saved_model(
     """Writes a SavedModel whose endpoint `serve` returns a dict of probabilities by level.
 
     Goes through `model.export`, which tracks the variables; the folder is written whole or
-    not at all.
+    not at all. A model trained with mixed precision is exported in float32.
 
     Args:
         model: A waveform model.
@@ -26,6 +27,7 @@ def export_saved_model(
         batch_size: Fixed batch size; any by default.
         samples: Fixed length in samples; any by default.
     """
+    model = as_float32(model)
     (tensor,) = model.inputs
     shape = (batch_size, *tensor.shape[1:])
     if samples is not None:

@@ -46,7 +46,9 @@ class Children:
 def children_of(taxonomy: Taxonomy, level: str) -> Children:
     """Collects everything directly below `level`."""
     finer = taxonomy.levels[: taxonomy.levels.index(level)][::-1]
-    found, names, links = [], [], [np.empty((0, 2), int)]
+    found: list[str] = []
+    names: list[str] = []
+    links = [np.empty((0, 2), int)]
     for low in finer:
         direct = taxonomy.direct_links(level, low)
         if len(direct):

@@ -50,6 +50,8 @@ def f2ca(
                 key_dim=key_dim,
                 residual_weight=residual_weight,
                 prior_mask=_prior(children) if hierarchy_prior else None,
+                # Cheap, and probabilities that are summed deserve all digits.
+                dtype="float32",
                 name=level + ATTENTION_SUFFIX,
             )
             (below,) = child_scores(children, scores, level)

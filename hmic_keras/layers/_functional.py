@@ -56,11 +56,13 @@ def grouped_max(scores: Any, plan: Sequence[tuple[np.ndarray, np.ndarray]]) -> A
     Returns:
         `(..., num_parents)`.
     """
-    pooled = [ops.max(ops.take(scores, table, axis=-1), axis=-1) for _, table in plan]
+    # Gathered along the first axis, a member is one contiguous row: several times faster.
+    children = ops.moveaxis(scores, -1, 0)
+    pooled = [ops.max(ops.take(children, table, axis=0), axis=1) for _, table in plan]
     if len(pooled) == 1:
-        return pooled[0]
+        return ops.moveaxis(pooled[0], 0, -1)
     order = np.argsort(np.concatenate([parents for parents, _ in plan])).astype("int32")
-    return ops.take(ops.concatenate(pooled, axis=-1), order, axis=-1)
+    return ops.moveaxis(ops.take(ops.concatenate(pooled, axis=0), order, axis=0), 0, -1)
 
 
 def residual_attention(values: Any, queries: Any, residual_weight: float) -> Any:
@@ -79,7 +81,7 @@ def residual_attention(values: Any, queries: Any, residual_weight: float) -> Any
     """
     scale = 1.0 / np.sqrt(values.shape[-1])
     scores = ops.einsum("bthd,hcd->bhct", values, queries) * scale
-    attended = ops.einsum("bhct,bthd->bhcd", ops.softmax(scores, axis=-1), values)
+    attended = ops.einsum("bhct,bthd->bhcd", _softmax(scores), values)
     mean = ops.expand_dims(ops.mean(values, axis=1), axis=2)
     return mean + residual_weight * attended
 
@@ -98,12 +100,19 @@ def attention_maps(features: Any, queries: Any, keys: Any, bias: Any) -> Any:
     """
     scale = 1.0 / np.sqrt(features.shape[-1])
     logits = ops.einsum("bhcd,hnd->bhcn", features * queries, keys) * scale + bias
-    return ops.mean(ops.softmax(logits, axis=-1), axis=1)
+    return ops.mean(_softmax(logits), axis=1)
 
 
 def weighted_children(maps: Any, children: Any) -> Any:
     """Parent scores `(batch, parents)`: the children weighted by the attention maps."""
     return ops.sum(maps * ops.expand_dims(children, axis=1), axis=-1)
+
+
+def _softmax(scores: Any) -> Any:
+    # One step of time or one child leaves nothing to choose, of which Keras would warn.
+    if scores.shape[-1] == 1:
+        return ops.exp(scores - scores)
+    return ops.softmax(scores, axis=-1)
 
 
 def mel_filters(
@@ -130,7 +139,7 @@ def mel_filters(
     """
     to_mel, to_hertz = _MEL_SCALES[scale]
     edges = to_hertz(np.linspace(to_mel(np.array(fmin)), to_mel(np.array(fmax)), n_mels + 2))
-    bins = np.linspace(0.0, sample_rate / 2, n_fft // 2 + 1)[:, np.newaxis]
+    bins = np.fft.rfftfreq(n_fft, 1.0 / sample_rate)[:, np.newaxis]
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
     rising = (bins - lower) / (centre - lower)
     falling = (upper - bins) / (upper - centre)
@@ -161,10 +170,13 @@ def log_mel(
         log_offset: Added before the logarithm.
 
     Returns:
-        `(..., 1 + samples // hop_length, n_mels)`.
+        `(..., 1 + samples // hop_length, n_mels)`, for an even `n_fft`.
     """
+    # By name, TensorFlow's window of an odd length is the symmetric one.
+    angles = 2.0 * np.pi / window_length * np.arange(window_length)
+    window = (0.5 - 0.5 * np.cos(angles)).astype("float32")
     real, imaginary = ops.stft(
-        waveform, window_length, hop_length, n_fft, window="hann", center=True
+        waveform, window_length, hop_length, n_fft, window=window, center=True
     )
     power = ops.square(real) + ops.square(imaginary)
     return ops.log(ops.matmul(power, filters) + log_offset)

@@ -1,6 +1,6 @@
 """Fine-to-coarse attention: a parent class as a learned mixture of child classes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -26,9 +26,9 @@ class FineToCoarseAttention(keras.layers.Layer):
 
     Of the paper only the abstract and a figure could be followed. Deviations and choices:
     residual attention is taken as class-specific residual attention over time (Zhu and Wu,
-    2021); a representation without a time axis is one step long; the map logits are
-    factorised through `key_dim`, so weights grow with parents plus children, apart from one
-    bias for each pair.
+    2021); a representation without a time axis is one step long, with nothing to attend to;
+    the map logits are factorised through `key_dim`, so weights grow with parents plus
+    children, apart from one bias for each pair.
 
     Args:
         num_parents: Number of parent classes.
@@ -83,7 +83,8 @@ class FineToCoarseAttention(keras.layers.Layer):
             ("num_heads", num_heads),
             ("key_dim", key_dim),
         ):
-            if not isinstance(value, int | np.integer) or value < 1:
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if not whole or value < 1:
                 raise ValueError(
                     f"`{argument}` must be a positive integer. Received: {value!r}"
                 )
@@ -106,7 +107,7 @@ class FineToCoarseAttention(keras.layers.Layer):
 
     def build(
         self,
-        representation_shape: Sequence[int | None],
+        representation_shape: Sequence[Any],
         children_shape: Sequence[int | None],
     ) -> None:
         """Creates the projection, queries, keys and map bias."""
@@ -122,22 +123,26 @@ class FineToCoarseAttention(keras.layers.Layer):
             name="projection",
         )
         unit = keras.initializers.RandomNormal(stddev=1.0)
-        self._time_queries = self.add_weight(
-            shape=(self.num_heads, self.num_parents, self.key_dim),
-            initializer=unit,
-            name="time_queries",
-        )
+        if len(representation_shape) == 3:
+            self._time_queries = self.add_weight(
+                shape=(self.num_heads, self.num_parents, self.key_dim),
+                initializer=unit,
+                name="time_queries",
+            )
         self._map_queries = self.add_weight(
             shape=(self.num_heads, self.num_parents, self.key_dim),
             initializer=unit,
             name="map_queries",
         )
         self._keys = self.add_weight(
-            shape=(self.num_heads, num_children, self.key_dim), initializer=unit, name="keys"
+            shape=(self.num_heads, num_children, self.key_dim),
+            # Small, so that the maps start even and what they show was learned.
+            initializer=keras.initializers.RandomNormal(stddev=0.02),
+            name="keys",
         )
         self._bias = self.add_weight(
             shape=(1, self.num_parents, num_children),
-            initializer="zeros" if self._prior is None else self._prior_bias,
+            initializer="zeros" if self._prior is None else _prior_initializer(self._prior[0]),
             name="map_bias",
         )
         super().build(representation_shape)
@@ -146,24 +151,31 @@ class FineToCoarseAttention(keras.layers.Layer):
         self, representation: Any, children: Any, return_attention_scores: bool = False
     ) -> Any:
         """Returns parent probabilities and, if asked for, the attention maps."""
+        values = keras.ops.einsum("...d,dhk->...hk", representation, self._projection)
         if len(representation.shape) == 2:
-            representation = keras.ops.expand_dims(representation, axis=1)
-        values = keras.ops.einsum("btd,dhk->bthk", representation, self._projection)
-        features = residual_attention(values, self._time_queries, self.residual_weight)
+            features = keras.ops.expand_dims(values, axis=2) * (1.0 + self.residual_weight)
+        else:
+            features = residual_attention(values, self._time_queries, self.residual_weight)
         maps = attention_maps(features, self._map_queries, self._keys, self._bias)
         parents = weighted_children(maps, children)
         return (parents, maps) if return_attention_scores else parents
+
+    def compute_output_shape(
+        self, representation_shape: Sequence[int | None], children_shape: Sequence[int | None]
+    ) -> tuple[int | None, int]:
+        """Returns the shape of the parent probabilities."""
+        self._check_shapes(representation_shape, children_shape)
+        return (children_shape[0], self.num_parents)
 
     def compute_output_spec(
         self, representation: Any, children: Any, return_attention_scores: bool = False
     ) -> Any:
         """Describes the outputs without running the layer."""
-        self._check_shapes(representation.shape, children.shape)
-        batch = children.shape[0]
-        parents = keras.KerasTensor((batch, self.num_parents), dtype=self.compute_dtype)
+        shape = self.compute_output_shape(representation.shape, children.shape)
+        parents = keras.KerasTensor(shape, dtype=self.compute_dtype)
         if not return_attention_scores:
             return parents
-        shape = (batch, self.num_parents, children.shape[-1])
+        shape = (*shape, children.shape[-1])
         return parents, keras.KerasTensor(shape, dtype=self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -196,8 +208,11 @@ class FineToCoarseAttention(keras.layers.Layer):
                 f"child. Received: children of shape {tuple(children)}"
             )
 
-    def _prior_bias(self, shape: Sequence[int], dtype: Any = None) -> Any:
-        links, _ = self._prior
+
+def _prior_initializer(links: np.ndarray) -> Callable[..., Any]:
+    def initialize(shape: Sequence[int], dtype: Any = None) -> Any:
         bias = np.full(shape, -_PRIOR_LOGIT, "float32")
         bias[0, links[:, 0], links[:, 1]] = 0.0
         return keras.ops.convert_to_tensor(bias, dtype=dtype)
+
+    return initialize

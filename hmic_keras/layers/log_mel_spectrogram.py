@@ -32,7 +32,7 @@ class LogMelSpectrogram(keras.layers.Layer):
         `(batch, samples)`, float in [-1, 1]; more than `n_fft // 2` samples.
 
     Output shape:
-        `(batch, 1 + samples // hop_length, n_mels)`.
+        `(batch, 1 + samples // hop_length, n_mels)`, for an even `n_fft`.
 
     Raises:
         ValueError: If an argument is out of range, a mel band would hold no FFT bin, or the
@@ -105,7 +105,8 @@ class LogMelSpectrogram(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple:
         """Returns `(batch, frames, n_mels)`; frames are unknown where the samples are."""
         batch, samples = input_shape
-        frames = None if samples is None else 1 + samples // self.hop_length
+        # Frames are centred; an odd FFT leaves its middle sample out of the padding.
+        frames = None if samples is None else 1 + (samples - self.n_fft % 2) // self.hop_length
         return (batch, frames, self.n_mels)
 
     def compute_output_spec(self, inputs: Any) -> Any:
@@ -136,7 +137,7 @@ class LogMelSpectrogram(keras.layers.Layer):
     def _check_arguments(self) -> None:
         for argument in ("sample_rate", "n_fft", "window_length", "hop_length", "n_mels"):
             value = getattr(self, argument)
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(
                     f"`{argument}` must be a positive integer. Received: {value!r}"
                 )

@@ -1,0 +1,137 @@
+"""Attention maps as arrays and as a picture."""
+
+import keras
+import numpy as np
+import pytest
+
+from hmic_keras import Taxonomy, build_model
+from hmic_keras.errors import ModelError
+from hmic_keras.explain import attention_maps, map_classes, plot_attention
+
+# `voice` is childless and stands between the others; `harp` has two parents; `brass` of the
+# middle level lies next to a fine class that skips it.
+TAXONOMY = Taxonomy.from_dict(
+    {
+        "levels": ["fine", "middle", "coarse"],
+        "classes": {
+            "fine": ["horn", "violin", "gong", "harp"],
+            "middle": ["bowed", "voice", "plucked", "brass"],
+            "coarse": ["tonal", "noisy"],
+        },
+        "parents": {
+            "fine": {
+                "horn": ["brass"],
+                "violin": ["bowed"],
+                "harp": ["bowed", "plucked"],
+                "gong": ["coarse:noisy"],
+            },
+            "middle": {"bowed": ["tonal"], "plucked": ["tonal"], "brass": ["tonal"]},
+        },
+    }
+)
+
+
+def make(method="f2ca", taxonomy=TAXONOMY):
+    keras.utils.set_random_seed(0)
+    return build_model(
+        taxonomy, backbone="mlp", method=method, input="embedding", input_shape=(6, 8)
+    )
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make()
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return np.random.default_rng(0).normal(0, 3, (5, 6, 8)).astype("float32")
+
+
+def test_maps_explain_the_scores_exactly(model, inputs):
+    maps = attention_maps(model, inputs)
+    assert maps.dtype == np.float32
+    assert maps.shape == (5, 4, 4)
+    scores = model(inputs)
+    parents = [0, 2, 3]
+    explained = keras.ops.sum(maps * scores["fine"][:, None], axis=-1)
+    np.testing.assert_array_equal(
+        np.asarray(explained)[:, parents], scores["middle"].numpy()[:, parents]
+    )
+    np.testing.assert_allclose(maps[:, parents].sum(axis=-1), 1, atol=1e-6)
+    np.testing.assert_array_equal(maps[:, 1], 0)
+
+
+def test_maps_equal_what_the_layer_returns(model, inputs):
+    layer = model.get_layer("middle_attention")
+    _, expected = keras.Model(model.inputs, layer.output)(inputs)
+    np.testing.assert_array_equal(attention_maps(model, inputs)[:, [0, 2, 3]], expected)
+    assert np.ptp(expected, axis=0).max() > 0.01
+
+
+def test_a_coarser_level_has_maps_over_the_next_finer_and_skipped_ones(model, inputs):
+    rows, columns = map_classes(TAXONOMY, "coarse")
+    assert rows == ("tonal", "noisy")
+    assert columns == (*TAXONOMY.classes("middle"), *TAXONOMY.classes("fine"))
+    maps = attention_maps(model, inputs, "coarse")
+    assert maps.shape == (5, 2, 8)
+    scores = model(inputs)
+    below = np.concatenate([scores["middle"], scores["fine"]], axis=1)
+    explained = (maps * below[:, None]).sum(axis=-1)
+    np.testing.assert_allclose(explained, scores["coarse"], atol=1e-6)
+
+
+def test_default_level_is_the_one_above_the_finest():
+    assert map_classes(TAXONOMY) == (TAXONOMY.classes("middle"), TAXONOMY.classes("fine"))
+
+
+@pytest.mark.parametrize("method", ["gmp", "multitask"])
+def test_refuses_a_model_that_learns_no_maps(method, inputs):
+    with pytest.raises(ModelError, match=f"only method='f2ca'.*method='{method}'"):
+        attention_maps(make(method), inputs)
+
+
+def test_refuses_an_unknown_or_finest_level(model, inputs):
+    for level in ("fine", "corse"):
+        with pytest.raises(ModelError, match=rf"\['middle', 'coarse'\].*'{level}'"):
+            attention_maps(model, inputs, level)
+
+
+def test_refuses_a_single_level(inputs):
+    single = Taxonomy.from_dict({"levels": ["fine"], "classes": {"fine": ["a"]}, "parents": {}})
+    with pytest.raises(ModelError, match="one level only"):
+        attention_maps(make(taxonomy=single), inputs)
+    with pytest.raises(ModelError, match="one level only"):
+        map_classes(single)
+
+
+@pytest.mark.parametrize("level", ["middle", "coarse"])
+def test_plot_shows_every_weight_under_its_names(model, inputs, level, tmp_path):
+    maps = attention_maps(model, inputs, level)
+    figure = plot_attention(maps, TAXONOMY, level, title="one clip")
+    axes = figure.axes[0]
+    rows, columns = map_classes(TAXONOMY, level)
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(rows)
+    shown = [label.get_text() for label in axes.get_xticklabels()]
+    assert sorted(shown) == sorted(columns)
+    order = [columns.index(name) for name in shown]
+    (image,) = axes.images
+    np.testing.assert_allclose(image.get_array(), maps.mean(axis=0)[:, order], atol=1e-6)
+    framed = {
+        (rows[round(frame.get_y() + 0.5)], shown[round(frame.get_x() + 0.5)])
+        for frame in axes.patches
+    }
+    assert framed == {(p, name) for p in rows for _, name in TAXONOMY.children(p, level)}
+    assert axes.get_title() == "one clip"
+    figure.savefig(tmp_path / "maps.png")
+    assert (tmp_path / "maps.png").stat().st_size > 5000
+
+
+def test_children_of_a_family_stand_side_by_side():
+    openmic = Taxonomy.load("openmic")
+    rows, columns = map_classes(openmic)
+    figure = plot_attention(openmic.mask("coarse", "fine").astype(float), openmic)
+    shown = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert sorted(shown) == sorted(columns)
+    families = [openmic.parents(name, "fine")[0][1] for name in shown]
+    assert families == sorted(families, key=rows.index)
