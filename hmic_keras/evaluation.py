@@ -93,7 +93,7 @@ def evaluate(
 
     Raises:
         AudioError: If a clip cannot be decoded.
-        LabelError: If the clips are of another taxonomy.
+        LabelError: If the clips are of another taxonomy, or there are none.
         ModelError: If the model cannot be read.
     """
     predictor = model if isinstance(model, Predictor) else Predictor(model)
@@ -102,6 +102,8 @@ def evaluate(
             f"The clips are labelled with the taxonomy {clips.taxonomy.name!r} and the model "
             f"answers in {predictor.taxonomy.name!r}; read the clips with the model's taxonomy."
         )
+    if not len(clips):
+        raise LabelError("There are no clips to evaluate.")
     scores = predict_clips(predictor, clips, progress)
     results = metrics.evaluate(
         predictor.taxonomy, clips.labels, scores, thresholds=predictor.thresholds

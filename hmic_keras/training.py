@@ -13,6 +13,7 @@ from importlib import metadata
 from typing import Any
 
 import keras
+import numpy as np
 
 from . import __version__, metrics
 from ._files import write_text
@@ -27,6 +28,8 @@ from .streaming_metrics import MeanAveragePrecision
 from .taxonomy import Taxonomy
 
 _LOG = logging.getLogger("hmic_keras")
+# A few held-out clips cannot vouch for a threshold beyond these: silence and noise would pass.
+_THRESHOLDS = (0.1, 0.9)
 
 __all__ = ["TrainingResult", "compile_options", "fit", "train"]
 
@@ -157,8 +160,8 @@ def fit(
     """Trains a waveform model with the recommended losses and chooses its thresholds.
 
     A share of the clips is held out; after training, each class gets the threshold with the
-    highest F1 on them. Compiles the model anew: AdamW with a learning rate that falls along a
-    cosine.
+    highest F1 on them, kept between 0.1 and 0.9. Compiles the model anew: AdamW with a
+    learning rate that falls along a cosine.
 
     Args:
         model: From `build_model` with `input="waveform"`, new or trained.
@@ -269,9 +272,10 @@ def _thresholds(
     scores = model.predict(validation, verbose=0)
     return {
         level: [
-            # Six digits: a rare class may have its threshold far below 0.0001.
-            float(f"{value:.6g}")
-            for value in metrics.best_thresholds(held_out.labels[level], scores[level])
+            round(float(value), 4)
+            for value in np.clip(
+                metrics.best_thresholds(held_out.labels[level], scores[level]), *_THRESHOLDS
+            )
         ]
         for level in taxonomy.levels
     }

@@ -64,7 +64,7 @@ def test_maps_explain_the_scores_exactly(model, inputs):
 
 def test_maps_equal_what_the_layer_returns(model, inputs):
     layer = model.get_layer("middle_attention")
-    _, expected = keras.Model(model.inputs, layer.output)(inputs)
+    _, expected = keras.Model(model.input, layer.output)(inputs)
     np.testing.assert_array_equal(attention_maps(model, inputs)[:, [0, 2, 3]], expected)
     assert np.ptp(expected, axis=0).max() > 0.01
 

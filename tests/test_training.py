@@ -78,10 +78,8 @@ def test_thresholds_are_the_best_ones_on_the_held_out_clips(tiny, tiny_clips, ti
     dataset = hk.data.make_dataset(held_out, crop_seconds=2.0)
     scores = tiny.model.predict(dataset, verbose=0)
     for level, values in tiny.model.manifest["thresholds"].items():
-        found = hk.metrics.f1(held_out.labels[level], scores[level], values)
-        assert found >= hk.metrics.f1(held_out.labels[level], scores[level], 0.5)
         best = hk.metrics.best_thresholds(held_out.labels[level], scores[level])
-        np.testing.assert_allclose(values, best, rtol=1e-4)
+        np.testing.assert_allclose(values, np.clip(best, 0.1, 0.9), rtol=0, atol=1e-4)
     assert (np.array(tiny.model.manifest["thresholds"]["coarse"]) != 0.5).any()
 
 

@@ -50,7 +50,8 @@ def main() -> None:
         # A full disk or a missing permission. Without a number it is not the system's.
         if error.errno is None:
             raise
-        _terminal.error(str(error))
+        place = f"'{error.filename}': " if error.filename else ""
+        _terminal.error(f"{place}{error.strerror}")
         sys.exit(2)
     except KeyboardInterrupt:
         _terminal.error("stopped")

@@ -77,14 +77,19 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
         Elapsed(),
     )
     bars: dict[str, Any] = {}
-    with Progress(*columns, console=err) as shown:
+    shown = Progress(*columns, console=err)
 
-        def report(step: str, done: int, total: int) -> None:
-            if step not in bars:
-                bars[step] = shown.add_task(step, total=total)
-            shown.update(bars[step], completed=done)
+    def report(step: str, done: int, total: int) -> None:
+        # Started no sooner, since an error before the first step needs no empty bar.
+        shown.start()
+        if step not in bars:
+            bars[step] = shown.add_task(step, total=total)
+        shown.update(bars[step], completed=done)
 
+    try:
         yield report
+    finally:
+        shown.stop()
 
 
 def scores_table(rows: dict[str, dict[str, Any]], title: str) -> Table:

@@ -54,7 +54,7 @@ def predict(
 
 
 def _table(prediction: Any, top: int) -> Table:
-    table = Table(caption="● above the class's threshold", min_width=44)
+    table = Table(caption="● reaches the class's threshold", min_width=44)
     for column, side in (("level", "left"), ("class", "left"), ("", "left")):
         table.add_column(column, justify=side)  # type: ignore[arg-type]
     table.add_column("probability", justify="right")
