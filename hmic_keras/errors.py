@@ -27,3 +27,17 @@ class ModelError(HmicError):
 
 class MissingDependencyError(HmicError, ImportError):
     """An optional package or system library is needed and absent."""
+
+
+def first_line(error: BaseException) -> str:
+    r"""Returns the first line of an error's message with one full stop, to quote in another.
+
+    Args:
+        error: Somebody else's error; without a message, its type stands for one.
+
+    Example:
+        >>> first_line(ValueError("bad header\nat byte 4"))
+        'bad header.'
+    """
+    text = str(error).strip().splitlines()
+    return (text[0].rstrip(".") if text else type(error).__name__) + "."

@@ -1,21 +1,18 @@
 """Predicting instrument tags for audio with a model in any of its formats."""
 
 import os
-import threading
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from . import zoo
+from ._backends import Backend, KerasBackend, SavedModelBackend, TFLiteBackend
 from .data.audio import frame, load_audio, to_waveform
-from .errors import MissingDependencyError, ModelError
+from .errors import ModelError
 from .taxonomy import Taxonomy
-
-_BATCH = 8
 
 __all__ = ["Prediction", "Predictor"]
 
@@ -110,7 +107,7 @@ class Predictor:
         else:
             source = f"the model {model.name!r}"
             manifest = _waveform_manifest(model.manifest, source)
-            self._backend = _KerasBackend(model)
+            self._backend = KerasBackend(model)
         self.manifest: Mapping[str, Any] = manifest
         self._read(manifest, source)
         self._window = round(self.window_seconds * self.sample_rate)
@@ -220,110 +217,6 @@ class Predictor:
             )
 
 
-class _Backend(Protocol):
-    @property
-    def classes(self) -> Mapping[str, int]:
-        """Number of classes it answers, by level."""
-
-    @property
-    def samples(self) -> int | None:
-        """Samples in a window; None if any number will do."""
-
-    def run(self, windows: np.ndarray) -> dict[str, np.ndarray]:
-        """Scores `(num_windows, samples)`; returns `(num_windows, classes)` by level."""
-
-
-class _KerasBackend:
-    def __init__(self, model: Any) -> None:
-        # Made here because the first of several threads would make it under the others' feet.
-        model.make_predict_function()
-        self._model = model
-        self.classes = {level: output.shape[-1] for level, output in model.output.items()}
-        self.samples = model.inputs[0].shape[1]
-
-    def run(self, windows: np.ndarray) -> dict[str, np.ndarray]:
-        return _in_batches(windows, self._model.predict_on_batch)
-
-
-class _SavedModelBackend:
-    def __init__(self, path: Path) -> None:
-        import tensorflow as tf
-
-        try:
-            self._loaded = tf.saved_model.load(os.fspath(path))
-            signature = self._loaded.signatures["serve"]
-            (waveform,) = signature.structured_input_signature[1].values()
-            outputs = signature.structured_outputs
-            self.classes = {level: output.shape[-1] for level, output in outputs.items()}
-            self.samples = waveform.shape[1]
-        # What TensorFlow raises for a file that is missing or cut off depends on the file.
-        except (
-            tf.errors.OpError,
-            AttributeError,
-            LookupError,
-            OSError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as error:
-            raise ModelError(
-                f"'{path}' cannot be read as a SavedModel of this package: {_first_line(error)}"
-                " Export the model again."
-            ) from error
-
-    def run(self, windows: np.ndarray) -> dict[str, np.ndarray]:
-        return _in_batches(windows, self._loaded.serve)
-
-
-class _TFLiteBackend:
-    def __init__(self, path: Path) -> None:
-        try:
-            interpreter = _tflite_interpreter(path)
-            self._runner = interpreter.get_signature_runner()
-            ((self._input, details),) = self._runner.get_input_details().items()
-        except (RuntimeError, ValueError) as error:
-            raise ModelError(
-                f"'{path}' cannot be run as TensorFlow Lite: {_first_line(error)} Export the "
-                "model again."
-            ) from error
-        outputs = self._runner.get_output_details()
-        self.classes = {level: int(output["shape"][-1]) for level, output in outputs.items()}
-        self.samples = int(details["shape"][-1])
-        # An interpreter holds one set of tensors.
-        self._lock = threading.Lock()
-
-    def run(self, windows: np.ndarray) -> dict[str, np.ndarray]:
-        with self._lock:
-            rows = [self._runner(**{self._input: window[np.newaxis]}) for window in windows]
-        return {level: np.concatenate([row[level] for row in rows]) for level in rows[0]}
-
-
-def _in_batches(windows: np.ndarray, function: Any) -> dict[str, np.ndarray]:
-    parts = [
-        function(windows[start : start + _BATCH]) for start in range(0, len(windows), _BATCH)
-    ]
-    return {
-        level: np.concatenate([np.asarray(part[level]) for part in parts]) for level in parts[0]
-    }
-
-
-def _tflite_interpreter(path: Path) -> Any:
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-        try:
-            from tensorflow import lite
-        except ImportError as error:
-            raise MissingDependencyError(
-                "Running a TensorFlow Lite file needs LiteRT: pip install ai-edge-litert."
-            ) from error
-        with warnings.catch_warnings():
-            # TensorFlow announces the move to LiteRT, which is not installed here.
-            warnings.simplefilter("ignore")
-            return lite.Interpreter(model_path=os.fspath(path), num_threads=1)
-    return Interpreter(model_path=os.fspath(path), num_threads=1)
-
-
 def _format_of(path: Path, wanted: str | None) -> tuple[str, Path]:
     if wanted is not None and wanted not in zoo.FILES:
         raise ModelError(f"`format` must be one of {sorted(zoo.FILES)}. Received: {wanted!r}")
@@ -348,7 +241,7 @@ def _format_of(path: Path, wanted: str | None) -> tuple[str, Path]:
     return found, path
 
 
-def _open(kind: str, path: Path) -> tuple[dict[str, Any], _Backend]:
+def _open(kind: str, path: Path) -> tuple[dict[str, Any], Backend]:
     manifest = zoo.read_manifest(path.parent)
     if kind == "keras":
         model = zoo.load_model(path)
@@ -356,7 +249,7 @@ def _open(kind: str, path: Path) -> tuple[dict[str, Any], _Backend]:
         # that all files of the folder agree, on the thresholds for example.
         if manifest is None or path.name not in manifest.get("files", {}).values():
             manifest = model.manifest
-        return _waveform_manifest(manifest, f"'{path}'"), _KerasBackend(model)
+        return _waveform_manifest(manifest, f"'{path}'"), KerasBackend(model)
     if manifest is None:
         raise ModelError(
             f"Beside '{path}' there is no '{zoo.MANIFEST}', which names its classes. Keep the "
@@ -364,7 +257,7 @@ def _open(kind: str, path: Path) -> tuple[dict[str, Any], _Backend]:
         )
     _waveform_manifest(manifest, f"'{path}'")
     zoo.verify(path)
-    backend: _Backend = _TFLiteBackend(path) if kind == "tflite" else _SavedModelBackend(path)
+    backend: Backend = TFLiteBackend(path) if kind == "tflite" else SavedModelBackend(path)
     return manifest, backend
 
 
@@ -375,7 +268,3 @@ def _waveform_manifest(manifest: dict[str, Any], source: str) -> dict[str, Any]:
             f"{source} with input={manifest.get('input')!r}"
         )
     return manifest
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".") + "."

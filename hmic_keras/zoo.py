@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._files import sha256
-from .errors import ModelError
+from .errors import ModelError, first_line
 
 if TYPE_CHECKING:
     from .hierarchical_model import HierarchicalModel
@@ -91,7 +91,7 @@ def load_model(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> "Hierarc
         model = keras.saving.load_model(path, safe_mode=True)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ModelError(
-            f"'{path}' cannot be read as a Keras model: {_first_line(error)} Check that the "
+            f"'{path}' cannot be read as a Keras model: {first_line(error)} Check that the "
             "file is whole and was saved by `model.save`."
         ) from error
     if not isinstance(model, HierarchicalModel):
@@ -147,8 +147,3 @@ def _folder() -> Path:
     package = Path(__file__).resolve().parent
     installed = package / "saved_models"
     return installed if installed.is_dir() else package.parent / "saved_models"
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return (text[0].rstrip(".") if text else type(error).__name__) + "."

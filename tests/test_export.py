@@ -86,9 +86,7 @@ def test_the_manifest_holds_all_that_is_needed_to_use_the_files(tiny_bundle, tin
     for differences in manifest["parity"].values():
         assert set(differences) == {"fine", "coarse"}
         assert 0 <= max(differences.values()) < 1e-5
-    assert manifest["sha256"] == {
-        name: sha256(tiny_bundle / name) for name in FILES.values()
-    }
+    assert manifest["sha256"] == {name: sha256(tiny_bundle / name) for name in FILES.values()}
 
 
 @pytest.mark.parametrize("method", ["multitask", "gmp", "f2ca"])
@@ -211,7 +209,7 @@ def test_an_export_that_answers_differently_is_not_kept(small_model, bundle, mon
     with_another_model_inside(monkeypatch)
     before = tree(bundle)
     for out in (bundle.parent / "new", bundle):
-        with pytest.raises(ModelError, match="tflite file answers differently.*was not kept"):
+        with pytest.raises(ModelError, match=r"tflite file answers differently.*was not kept"):
             export_model(small_model, out, formats=("keras", "tflite"))
     assert tree(bundle) == before
     assert os.listdir(bundle.parent) == [bundle.name]
@@ -247,7 +245,7 @@ def test_a_folder_that_is_no_earlier_export_is_left_alone(small_model, tmp_path,
     for name, text in files.items():
         (folder / name).write_text(text)
     before = tree(folder)
-    with pytest.raises(ModelError, match="mine' holds .*which no export wrote"):
+    with pytest.raises(ModelError, match=r"mine' holds .*which no export wrote"):
         export_model(small_model, folder, formats=("keras",))
     assert tree(folder) == before
     assert os.listdir(tmp_path) == ["mine"]
@@ -292,4 +290,3 @@ def test_models_that_take_no_waveforms_are_refused(openmic, tmp_path):
     with pytest.raises(ModelError, match=r"built by .*Received: Sequential"):
         export_model(plain, tmp_path / "out")
     assert os.listdir(tmp_path) == []
-

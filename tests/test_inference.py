@@ -101,7 +101,12 @@ def test_a_short_clip_counts_as_its_own_repetition(predictors, music, caplog):
 @EVERY_FORMAT
 @pytest.mark.parametrize(
     ("name", "rate", "channels"),
-    [("mono.wav", 16000, 1), ("stereo.flac", 44100, 2), ("a.ogg", 44100, 2), ("a.mp3", 44100, 1)],
+    [
+        ("mono.wav", 16000, 1),
+        ("stereo.flac", 44100, 2),
+        ("a.ogg", 44100, 2),
+        ("a.mp3", 44100, 1),
+    ],
 )
 def test_files_of_every_kind_are_answered(predictors, tmp_path, form, name, rate, channels):
     samples = np.stack([bell(2.5, rate)] * channels, axis=1)
@@ -200,7 +205,9 @@ def test_windows_can_be_scored_as_they_are(predictors, music):
 
 @pytest.fixture
 def prediction():
-    taxonomy = hk.Taxonomy.from_dict({"strings": ["violin", "cello", "bass"], "brass": ["horn"]})
+    taxonomy = hk.Taxonomy.from_dict(
+        {"strings": ["violin", "cello", "bass"], "brass": ["horn"]}
+    )
     fine = np.array([0.25, 0.75, 0.25, 0.125], np.float32)
     coarse = np.array([0.75, 0.1234567], np.float32)
     return Prediction(
@@ -441,7 +448,8 @@ import sys
 for name in ("tensorflow", "keras"):
     sys.modules[name] = None
 from hmic_keras import Predictor
-result = Predictor({str(tiny_bundle / "model.tflite")!r}).predict({str(tmp_path / "music.wav")!r})
+predictor = Predictor({str(tiny_bundle / "model.tflite")!r})
+result = predictor.predict({str(tmp_path / "music.wav")!r})
 print(result.to_dict()["fine"]["violin"])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

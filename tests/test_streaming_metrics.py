@@ -1,4 +1,4 @@
-"""Streaming metrics leave unobserved labels out, and are Keras' or scikit-learn's on the rest."""
+"""Streaming metrics skip unobserved labels, and are Keras' or scikit-learn's on the rest."""
 
 import json
 

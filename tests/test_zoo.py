@@ -59,7 +59,7 @@ def test_resolve_gives_back_paths(tiny_bundle, tmp_path, monkeypatch):
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones():
-    with pytest.raises(ModelError, match="'hmic-nothing'.*packaged models"):
+    with pytest.raises(ModelError, match=r"'hmic-nothing'.*packaged models"):
         hk.load_model("hmic-nothing")
 
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.markup import escape
 from rich.table import Table
 
@@ -18,13 +17,22 @@ out = Console()
 err = Console(stderr=True)
 
 
+class _Warnings(logging.Handler):
+    """Prints log records as lines that no width breaks, so that a path can be copied."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = escape(self.format(record))
+        level = record.levelname.lower()
+        err.print(f"[yellow]{level}:[/] {text}", highlight=False, soft_wrap=True)
+
+
 def set_up() -> None:
     """Sends the package's warnings to the terminal and silences the libraries' start-up."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(
         level=logging.WARNING,
         format="%(message)s",
-        handlers=[RichHandler(console=err, show_time=False, show_path=False)],
+        handlers=[_Warnings()],
     )
     for noisy in ("tensorflow", "absl"):
         logging.getLogger(noisy).setLevel(logging.ERROR)

@@ -175,8 +175,8 @@ class FineToCoarseAttention(keras.layers.Layer):
         parents = keras.KerasTensor(shape, dtype=self.compute_dtype)
         if not return_attention_scores:
             return parents
-        shape = (*shape, children.shape[-1])
-        return parents, keras.KerasTensor(shape, dtype=self.compute_dtype)
+        maps = keras.KerasTensor((*shape, children.shape[-1]), dtype=self.compute_dtype)
+        return parents, maps
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
