@@ -249,7 +249,7 @@ def songs(tmp_path):
 
 def test_the_default_model_answers_four_kinds_of_file(songs, tmp_path):
     quiet = write(tmp_path / "quiet.wav", np.zeros(32000), 16000)
-    done = process("predict", *songs, quiet)
+    done = process("predict", *songs, quiet, cwd=tmp_path)
     assert done.code == 0, done.err
     for song in (*songs, quiet):
         assert str(song) in done.out

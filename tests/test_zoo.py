@@ -41,17 +41,6 @@ def test_a_model_is_loaded_from_its_folder_or_its_file(tiny, tiny_bundle):
             np.testing.assert_array_equal(found, expected)
 
 
-def test_a_loaded_model_can_be_trained_further(tiny_bundle, tiny_clips):
-    from hmic_keras.config import TrainConfig
-    from hmic_keras.training import fit
-
-    model = hk.load_model(tiny_bundle)
-    before = model.get_weights()[-1].copy()
-    config = TrainConfig(epochs=1, batch_size=8, crop_seconds=1.0, validation_fraction=0)
-    fit(model, tiny_clips.subset(range(8)), config)
-    assert np.abs(model.get_weights()[-1] - before).max() > 0
-
-
 def test_resolve_gives_back_paths(tiny_bundle, tmp_path, monkeypatch):
     assert zoo.resolve(tiny_bundle) == tiny_bundle
     monkeypatch.chdir(tiny_bundle)
@@ -143,11 +132,7 @@ def test_the_packaged_model_hears_the_test_clips(form):
         assert scores["map"] > factor * scores["map_baseline"]
 
 
-def test_the_packaged_model_loads_by_name_from_any_folder(tmp_path):
-    code = """
-import hmic_keras as hk
-model = hk.load_model("hmic-demo")
-print(model.taxonomy.name, model.manifest["method"]["name"])
-"""
-    done = run(code, tmp_path)
-    assert done.stdout.split() == ["openmic", "f2ca"], done.stderr
+def test_the_packaged_model_loads_by_name(openmic):
+    model = hk.load_model("hmic-demo")
+    assert model.taxonomy == openmic
+    assert model.manifest["method"]["name"] == "f2ca"

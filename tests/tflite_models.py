@@ -4,8 +4,12 @@ import warnings
 
 import keras
 import numpy as np
-import pytest
 import tensorflow as tf
+
+try:
+    from ai_edge_litert.interpreter import Interpreter
+except ImportError:  # in the TensorFlow I/O environment
+    Interpreter = tf.lite.Interpreter
 
 
 def convert(model, folder, *, representative=None, integer_io=False):
@@ -44,8 +48,7 @@ def convert(model, folder, *, representative=None, integer_io=False):
 
 def run(content, **inputs):
     """Answers row by row, through the signature; int8 values are scaled back."""
-    litert = pytest.importorskip("ai_edge_litert.interpreter")
-    interpreter = litert.Interpreter(model_content=content)
+    interpreter = Interpreter(model_content=content)
     runner = interpreter.get_signature_runner()
     given, wanted = runner.get_input_details(), runner.get_output_details()
     rows = []
