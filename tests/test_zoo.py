@@ -14,7 +14,6 @@ from hmic_keras import zoo
 from hmic_keras.data import demo_clips
 from hmic_keras.errors import ModelError
 
-PACKAGED = Path(hk.__file__).parents[1] / "saved_models"
 ROOT = Path(hk.__file__).parents[1]
 
 
