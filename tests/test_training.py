@@ -83,6 +83,7 @@ def test_thresholds_are_the_best_ones_on_the_held_out_clips(tiny, tiny_clips, ti
     assert (np.array(tiny.model.manifest["thresholds"]["coarse"]) != 0.5).any()
 
 
+@pytest.mark.slow
 def test_a_seed_repeats_a_run_and_another_one_does_not(tiny, train_tiny, tiny_clips, tmp_path):
     again = train_tiny()
     np.testing.assert_array_equal(weights(again.model), weights(tiny.model))
