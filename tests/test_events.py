@@ -108,7 +108,7 @@ def test_a_split_does_not_depend_on_events():
 
 
 def test_clips_refuse_events_that_do_not_fit():
-    with pytest.raises(LabelError, match="for each of the 3 paths. Received: 1"):
+    with pytest.raises(LabelError, match=r"for each of the 3 paths\. Received: 1"):
         clips([np.zeros((0, 3))])
     with pytest.raises(LabelError, match=r"^1\.wav: an event must be"):
         clips([[], [[7, 0, 1]], []])
