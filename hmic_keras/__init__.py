@@ -38,6 +38,7 @@ __all__ = [
     "load_model",
     "losses",
     "metrics",
+    "recipe",
     "training",
     "zoo",
 ]
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         layers,
         losses,
         metrics,
+        recipe,
         training,
         zoo,
     )

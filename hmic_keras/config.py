@@ -1,7 +1,9 @@
 """Settings as frozen dataclasses with checked ranges and a JSON round-trip."""
 
 import dataclasses
+import json
 import math
+from collections.abc import Mapping
 from typing import Any, Self
 
 from .errors import HmicError
@@ -15,7 +17,7 @@ class _Config:
         return dataclasses.asdict(self)  # type: ignore[call-overload]
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Builds the settings from `to_dict`'s form.
 
         Args:
@@ -24,10 +26,13 @@ class _Config:
         Raises:
             HmicError: If a name is unknown or a value out of range.
         """
+        if not isinstance(values, Mapping):
+            raise HmicError(f"{cls.__name__} needs settings by name. Received: {values!r}")
         known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         if unknown := set(values) - known:
             raise HmicError(
-                f"{cls.__name__} has no setting {sorted(unknown)}; it has {sorted(known)}."
+                f"{cls.__name__} has no setting {sorted(unknown, key=str)}; "
+                f"it has {sorted(known)}."
             )
         return cls(**values)
 
@@ -46,6 +51,28 @@ class _Config:
         value = getattr(self, name)
         real = isinstance(value, int | float) and not isinstance(value, bool)
         self._require(name, rule, real and math.isfinite(value) and low <= value <= high)
+
+    def _require_choice(self, name: str, *choices: Any) -> None:
+        value = getattr(self, name)
+        # 1 equals True, but is no answer to yes or no.
+        holds = any(type(value) is type(choice) and value == choice for choice in choices)
+        self._require(name, f"one of {', '.join(map(repr, choices))}", holds)
+
+    def _require_options(self, *names: str) -> None:
+        """Requires JSON-able settings by name, and keeps a copy nobody else can change."""
+        for name in names:
+            value = getattr(self, name)
+            try:
+                copy = json.loads(json.dumps(dict(value), allow_nan=False))
+            except (TypeError, ValueError):
+                copy = None
+            named = copy is not None and all(isinstance(key, str) for key in value)
+            self._require(name, "settings by name, of numbers, texts, lists and dicts", named)
+            object.__setattr__(self, name, copy)
+
+
+def _no_options() -> Any:
+    return dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +120,50 @@ class AudioConfig(_Config):
 
 
 @dataclasses.dataclass(frozen=True)
+class ModelConfig(_Config):
+    """What `build_model` builds, but for the taxonomy.
+
+    Attributes:
+        backbone: Name of a backbone.
+        method: Name of a joint-training method.
+        backbone_options: Keyword arguments of the backbone.
+        method_options: Keyword arguments of the method.
+        audio: Settings of the log-mel front end; None leaves them to the backbone.
+        spec_augment: Settings of `layers.SpecAugment` on the log-mel input; None for none.
+        precision: Keras dtype policy of the layers: `"float32"`, `"mixed_float16"` (GPUs)
+            or `"mixed_bfloat16"` (recent GPUs, TPUs). Answers stay float32.
+
+    Raises:
+        HmicError: If a value is out of range.
+
+    Example:
+        >>> ModelConfig(method="gmp").to_dict()["backbone"]
+        'conv'
+    """
+
+    backbone: str = "conv"
+    method: str = "f2ca"
+    backbone_options: Mapping[str, Any] = _no_options()
+    method_options: Mapping[str, Any] = _no_options()
+    audio: AudioConfig | None = None
+    spec_augment: Mapping[str, Any] | None = None
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("backbone", "method"):
+            self._require(name, "a name", isinstance(getattr(self, name), str))
+        self._require_options("backbone_options", "method_options")
+        if self.spec_augment is not None:
+            self._require_options("spec_augment")
+        if isinstance(self.audio, Mapping):
+            object.__setattr__(self, "audio", AudioConfig.from_dict(dict(self.audio)))
+        self._require(
+            "audio", "an AudioConfig or None", isinstance(self.audio, AudioConfig | None)
+        )
+        self._require_choice("precision", "float32", "mixed_float16", "mixed_bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainConfig(_Config):
     """How a model is trained.
 
@@ -100,10 +171,33 @@ class TrainConfig(_Config):
         epochs: Passes over the training clips.
         batch_size: Clips in a batch.
         crop_seconds: Length of the random crop taken from a clip, in seconds.
-        learning_rate: Peak learning rate; it falls to 0 along a cosine.
+        learning_rate: Peak learning rate.
+        schedule: `"cosine"` rises for a tenth of the run, one epoch at most, and falls to 0
+            along a cosine (Loshchilov and Hutter 2017); `"constant"` stays.
         weight_decay: Decoupled weight decay of AdamW.
-        validation_fraction: Share of the clips held out for thresholds and the history.
-        seed: Seed of weights, order and crops.
+        clip_norm: Largest norm of the gradient of all weights together; None for any.
+        weight_averaging: Decay a step of the exponential moving average of the weights that
+            is validated and kept (Polyak and Juditsky 1992), such as 0.999; 0 for none.
+        patience: Epochs without a higher validation mAP (mean over levels, of observed labels)
+            until training stops. The best epoch's weights are then kept. None trains through
+            and keeps the last weights.
+        loss: Name of a loss in `losses.get`.
+        loss_options: Its keyword arguments.
+        loss_weights: Weights by level; levels left out weigh 1.
+        positive_weights: How strongly present labels of rare classes weigh more: 0 not at all,
+            1 until they weigh as much as the absent ones; see `losses.positive_weights`.
+        consistency: Weight of the penalty on children that score above their parent.
+        balance: How strongly clips with rare classes are drawn more often, from 0 to 1; see
+            `data.make_dataset`.
+        crops: `"uniform"`, or `"onset"` for crops that contain a labelled onset.
+        augmentation: What is done to training crops: `"host"` (settings of
+            `data.augmentation.HostAugmentation`), and the settings of
+            `layers.Augmentation`, `"waveform"` and `"mix"`.
+        cache: Whether to keep the decoded clips in memory.
+        jit_compile: Whether XLA compiles the step; `"auto"` does on GPUs.
+        validation_fraction: Share of the clips held out for thresholds, early stopping and
+            the history.
+        seed: Seed of weights, order, crops and augmentation.
 
     Raises:
         HmicError: If a value is out of range.
@@ -117,7 +211,21 @@ class TrainConfig(_Config):
     batch_size: int = 32
     crop_seconds: float = 4.0
     learning_rate: float = 2e-3
+    schedule: str = "cosine"
     weight_decay: float = 1e-2
+    clip_norm: float | None = None
+    weight_averaging: float = 0.0
+    patience: int | None = None
+    loss: str = "binary_crossentropy"
+    loss_options: Mapping[str, Any] = _no_options()
+    loss_weights: Mapping[str, float] = _no_options()
+    positive_weights: float = 0.0
+    consistency: float = 0.0
+    balance: float = 0.0
+    crops: str = "uniform"
+    augmentation: Mapping[str, Any] = _no_options()
+    cache: bool = True
+    jit_compile: bool | str = "auto"
     validation_fraction: float = 0.15
     seed: int = 0
 
@@ -125,7 +233,21 @@ class TrainConfig(_Config):
         self._require_count("epochs", "batch_size")
         self._require_number("crop_seconds", "from 1 to 600 seconds", 1, 600)
         self._require_number("learning_rate", "above 0 and at most 10", 1e-12, 10)
+        self._require_choice("schedule", "cosine", "constant")
         self._require_number("weight_decay", "from 0 to 1", 0, 1)
+        if self.clip_norm is not None:
+            self._require_number("clip_norm", "None or above 0", 1e-12, 1e12)
+        self._require_number("weight_averaging", "from 0 to below 1", 0, 1 - 1e-9)
+        if self.patience is not None:
+            self._require_count("patience")
+        self._require("loss", "the name of a loss", isinstance(self.loss, str))
+        self._require_options("loss_options", "loss_weights", "augmentation")
+        self._require_number("positive_weights", "from 0 to 1", 0, 1)
+        self._require_number("consistency", "from 0 to 1000", 0, 1000)
+        self._require_number("balance", "from 0 to 1", 0, 1)
+        self._require_choice("crops", "uniform", "onset")
+        self._require_choice("cache", True, False)
+        self._require_choice("jit_compile", "auto", True, False)
         self._require_number("validation_fraction", "from 0 to 0.9", 0, 0.9)
         whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
         self._require(

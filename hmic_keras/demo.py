@@ -17,13 +17,11 @@ from .data.sources.folder import LabelledClips
 from .errors import ModelError
 from .export.bundle import check_folder, export_model
 from .inference import Predictor
+from .recipe import Recipe
 
-__all__ = ["DEMO_CONFIG", "DEMO_METHODS", "run_demo"]
+__all__ = ["DEMO_METHODS", "run_demo"]
 
 DEMO_METHODS = ("gmp", "f2ca")
-DEMO_CONFIG = TrainConfig(
-    epochs=16, batch_size=16, crop_seconds=3.0, learning_rate=3e-3, weight_decay=0.05
-)
 
 Progress = Callable[[str, int, int], None]
 
@@ -43,7 +41,7 @@ def run_demo(
     out: str | os.PathLike[str],
     *,
     methods: Sequence[str] = DEMO_METHODS,
-    config: TrainConfig = DEMO_CONFIG,
+    config: TrainConfig | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Trains, evaluates, exports, compares, predicts and explains, on the demo corpus.
@@ -55,7 +53,7 @@ def run_demo(
         out: Folder for models, figures and `report.json`. It must be empty, or hold an
             earlier demo.
         methods: Joint-training methods to compare.
-        config: Training settings.
+        config: Training settings; those of the packaged recipe `demo` if left out.
         progress: Called with the step's name, the steps done and the steps in all.
 
     Returns:
@@ -69,6 +67,7 @@ def run_demo(
         ModelError: If `out` holds something else, or an exported model answers differently.
     """
     out = Path(out)
+    config = config or Recipe.load("demo").training
     _check_folder(out, methods)
     progress = progress or (lambda step, done, total: None)
     train_clips, test_clips = corpus.demo_clips("train"), corpus.demo_clips("test")
@@ -117,7 +116,9 @@ def _run_method(
         method=method,
         config=config,
         callbacks=[
-            _epoch_callback(lambda done: progress(f"train {method}", done, config.epochs))
+            training.epoch_callback(
+                lambda done: progress(f"train {method}", done, config.epochs)
+            )
         ],
         provenance=corpus.PROVENANCE,
     )
@@ -194,12 +195,6 @@ def _true_tags(clips: LabelledClips, index: int) -> dict[str, list[str]]:
         ]
         for level, labels in clips.labels.items()
     }
-
-
-def _epoch_callback(report: Callable[[int], None]) -> Any:
-    import keras
-
-    return keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: report(epoch + 1))
 
 
 def _relative(files: dict[str, str], out: Path) -> dict[str, str]:

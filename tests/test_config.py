@@ -5,16 +5,20 @@ import json
 
 import pytest
 
-from hmic_keras.config import AudioConfig, TrainConfig
+from hmic_keras.config import AudioConfig, ModelConfig, TrainConfig
 from hmic_keras.errors import HmicError
 
-CONFIGS = pytest.mark.parametrize("config", [AudioConfig, TrainConfig])
+CONFIGS = pytest.mark.parametrize("config", [AudioConfig, ModelConfig, TrainConfig])
+CHANGES = {
+    AudioConfig: {"n_mels": 64, "mel_scale": "htk"},
+    ModelConfig: {"method": "gmp", "audio": {"n_mels": 40}, "backbone_options": {"width": 4}},
+    TrainConfig: {"seed": 9, "augmentation": {"mix": {"name": "mixup", "alpha": 0.5}}},
+}
 
 
 @CONFIGS
 def test_settings_survive_json(config):
-    changed = {"n_mels": 64, "mel_scale": "htk"} if config is AudioConfig else {"seed": 9}
-    original = config(**changed)
+    original = config(**CHANGES[config])
     again = config.from_dict(json.loads(json.dumps(original.to_dict())))
     assert again == original != config()
     assert set(original.to_dict()) == {field.name for field in dataclasses.fields(config)}
@@ -79,6 +83,21 @@ def test_audio_settings_out_of_range(settings, named):
         ({"weight_decay": -0.1}, "weight_decay"),
         ({"validation_fraction": 1.0}, "validation_fraction"),
         ({"validation_fraction": -0.1}, "validation_fraction"),
+        ({"schedule": "step"}, "schedule"),
+        ({"clip_norm": 0}, "clip_norm"),
+        ({"weight_averaging": 1.0}, "weight_averaging"),
+        ({"patience": 0}, "patience"),
+        ({"loss": None}, "loss"),
+        ({"loss_options": [2]}, "loss_options"),
+        ({"loss_options": {"gamma": float("nan")}}, "loss_options"),
+        ({"augmentation": {"mix": {1, 2}}}, "augmentation"),
+        ({"augmentation": {1: {}}}, "augmentation"),
+        ({"positive_weights": 2}, "positive_weights"),
+        ({"consistency": -1}, "consistency"),
+        ({"balance": 1.5}, "balance"),
+        ({"crops": "all"}, "crops"),
+        ({"cache": 1}, "cache"),
+        ({"jit_compile": "never"}, "jit_compile"),
         ({"seed": -1}, "seed"),
         ({"seed": 2**31}, "seed"),
         ({"seed": 1.0}, "seed"),
@@ -88,6 +107,32 @@ def test_audio_settings_out_of_range(settings, named):
 def test_train_settings_out_of_range(settings, named):
     with pytest.raises(HmicError, match=f"`{named}` must be .*Received: "):
         TrainConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"backbone": 3}, "backbone"),
+        ({"method": None}, "method"),
+        ({"method_options": "heads=3"}, "method_options"),
+        ({"audio": "16 kHz"}, "audio"),
+        ({"audio": {"n_mels": 0}}, "n_mels"),
+        ({"spec_augment": []}, "spec_augment"),
+        ({"precision": "float16"}, "precision"),
+    ],
+)
+def test_model_settings_out_of_range(settings, named):
+    with pytest.raises(HmicError, match=f"`{named}` must be .*Received: "):
+        ModelConfig(**settings)
+
+
+def test_settings_keep_a_copy_of_what_they_were_given():
+    options = {"mix": {"alpha": 0.5}}
+    config = TrainConfig(augmentation=options)
+    options["mix"]["alpha"] = 0.1
+    assert config.augmentation == {"mix": {"alpha": 0.5}}
+    with pytest.raises(HmicError, match=r"needs settings by name. Received: 3"):
+        TrainConfig.from_dict(3)
 
 
 def test_the_ends_of_ranges_are_allowed():

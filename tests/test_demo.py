@@ -17,6 +17,7 @@ from hmic_keras import demo
 from hmic_keras.config import TrainConfig
 from hmic_keras.data import demo_clips
 from hmic_keras.errors import ModelError
+from hmic_keras.recipe import Recipe
 
 ROOT = Path(hk.__file__).parents[1]
 METHODS = ("gmp", "f2ca")
@@ -144,7 +145,7 @@ def test_the_history_shows_the_loss_falling(run, report):
     for method in METHODS:
         with (out / report["files"][method]["history"]).open(newline="") as stream:
             losses = [float(row["loss"]) for row in csv.DictReader(stream)]
-        assert len(losses) == demo.DEMO_CONFIG.epochs
+        assert len(losses) == Recipe.load("demo").training.epochs
         assert losses[-1] < 0.5 * losses[0]
 
 

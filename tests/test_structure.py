@@ -20,6 +20,8 @@ FLOORS = {
     "_files": 0,
     "config": 0,
     "metrics": 0,
+    "recipe": 0,
+    "recipes": 0,
     "taxonomy": 0,
     "taxonomies": 0,
     "_taxonomy_files": 0,

@@ -26,9 +26,10 @@ def demo(
     with _terminal.quiet(), _terminal.progress() as progress:
         import dataclasses
 
-        from ..demo import DEMO_CONFIG, run_demo
+        from ..demo import run_demo
+        from ..recipe import Recipe
 
-        config = dataclasses.replace(DEMO_CONFIG, seed=seed)
+        config = dataclasses.replace(Recipe.load("demo").training, seed=seed)
         if epochs is not None:
             config = dataclasses.replace(config, epochs=epochs)
         report = run_demo(out, config=config, progress=progress)

@@ -1,7 +1,8 @@
 """`hmic train`."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,71 +11,147 @@ from . import _terminal
 
 def train(
     out: Annotated[
-        Path, typer.Option(file_okay=False, help="Folder for the model, manifest and history.")
-    ],
+        Path | None,
+        typer.Option(file_okay=False, help="Folder for the model, manifest and history."),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Packaged name, YAML file, or folder of an earlier run to repeat."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="Folder of a stopped run to go on with."),
+    ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Label table (CSV); the demo corpus by default.")
+        Path | None,
+        typer.Option(help="Label table or prepared folder; the demo corpus by default."),
+    ] = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option(help="The same to validate on; by default a share is held out."),
     ] = None,
     taxonomy: Annotated[
-        str, typer.Option(help="Packaged name or YAML file of the classes.")
-    ] = "openmic",
-    method: Annotated[str, typer.Option(help="gmp, f2ca or multitask.")] = "f2ca",
-    backbone: Annotated[str, typer.Option(help="Feature extractor.")] = "conv",
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the clips.")] = 30,
-    batch_size: Annotated[int, typer.Option(min=1, help="Clips in a batch.")] = 32,
+        str | None, typer.Option(help="Packaged name or file of the classes; else openmic.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="Joint-training method.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Feature extractor.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the clips.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Clips in a batch.")] = None,
     crop_seconds: Annotated[
-        float, typer.Option(help="Length of a training crop, in seconds.")
-    ] = 4.0,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
-    weight_decay: Annotated[float, typer.Option(help="Decoupled weight decay.")] = 1e-2,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and crops.")] = 0,
+        float | None, typer.Option(help="Length of a training crop, in seconds.")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Decoupled weight decay.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of weights, order and crops.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other setting of a recipe: training.patience=5"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Train a model on labelled audio files.
 
     The table has a column `path` and a column for each class: 1 present, 0 absent, empty
-    unobserved.
+    unobserved. What is not given comes from the recipe. A run that is stopped, by Ctrl-C or
+    otherwise, is resumed with `--resume FOLDER` to the numbers it would have had.
 
     Example: `hmic train --data labels.csv --out model --method f2ca`
     """
+    changes = {
+        "data": None if data is None else str(data.resolve()),
+        "validation": None if validation is None else str(validation.resolve()),
+        "taxonomy": taxonomy,
+        "model": {"method": method, "backbone": backbone},
+        "training": {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "crop_seconds": crop_seconds,
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+            "seed": seed,
+        },
+    }
     with _terminal.quiet(), _terminal.progress() as progress:
-        import keras
-
         from .. import training
-        from ..config import TrainConfig
-        from ..data.sources.folder import read_clips
-        from ..export.bundle import check_folder, export_model
-        from ..taxonomy import Taxonomy
-        from ._corpora import demo_clips
+        from ..recipe import Recipe
 
-        check_folder(out)
-        config = TrainConfig(
-            epochs=epochs,
-            batch_size=batch_size,
-            crop_seconds=crop_seconds,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            seed=seed,
-        )
-        if data is None:
-            clips, provenance = demo_clips("train", taxonomy)
+        if resume is not None:
+            folder, chosen = resume, Recipe.load(resume)
+            _refuse_changes(out, recipe, changes, settings)
         else:
-            clips = read_clips(data, Taxonomy.load(taxonomy))
-            provenance = {"table": data.name}
-        report = keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda epoch, logs: progress("train", epoch + 1, epochs)
+            folder = _needed(out)
+            start = Recipe.load(recipe) if recipe is not None else Recipe()
+            chosen = _changed(start, changes, settings or [])
+        total = chosen.training.epochs
+        progress("train", 0, total)
+        result = training.run_recipe(
+            chosen,
+            folder,
+            resume=resume is not None,
+            callbacks=[training.epoch_callback(lambda done: progress("train", done, total))],
         )
-        progress("train", 0, epochs)
-        result = training.train(
-            clips,
-            backbone=backbone,
-            method=method,
-            config=config,
-            callbacks=[report],
-            provenance=provenance,
-        )
-        export_model(result.model, out, formats=("keras",))
-        result.write_history(out / "history.csv")
-    final = {name: values[-1] for name, values in result.history.items()}
+    final = {name: values[result.best_epoch - 1] for name, values in result.history.items()}
+    if as_json:
+        outcome = {
+            "model": str(folder),
+            "epochs": len(result.history["loss"]),
+            "best_epoch": result.best_epoch,
+            "seconds": round(result.seconds, 1),
+            **final,
+        }
+        typer.echo(json.dumps(outcome, indent=2))
+        return
     for name in sorted(final):
         _terminal.say(f"{name:<24}{final[name]:.4f}")
-    _terminal.say(f"The model is in {out}")
+    _terminal.say(f"The model is in {folder}")
+
+
+def _needed(out: Path | None) -> Path:
+    if out is None:
+        raise typer.BadParameter("Name a folder with --out, or one to --resume.")
+    return out
+
+
+def _refuse_changes(out: Any, recipe: Any, changes: dict[str, Any], settings: Any) -> None:
+    given = [value for part in changes.values() for value in _values(part)]
+    if any(value is not None for value in (out, recipe, *given)) or settings:
+        raise typer.BadParameter(
+            "--resume goes on with a run as it was started; give it alone."
+        )
+
+
+def _values(part: Any) -> list[Any]:
+    return list(part.values()) if isinstance(part, dict) else [part]
+
+
+def _changed(recipe: Any, changes: dict[str, Any], settings: list[str]) -> Any:
+    """Returns the recipe with what the command line gave in place of its own."""
+    import yaml
+
+    from ..errors import HmicError
+
+    values = recipe.to_dict()
+    for name, change in changes.items():
+        if isinstance(change, dict):
+            values[name].update({k: v for k, v in change.items() if v is not None})
+        elif change is not None:
+            values[name] = change
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        *parents, name = key.split(".")
+        target = values
+        for parent in parents:
+            target = target.get(parent) if isinstance(target, dict) else None
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            target = None
+        if not equals or not isinstance(target, dict):
+            raise HmicError(
+                "`--set` needs NAME=VALUE with a name as in a recipe, such as "
+                f"training.patience=5. Received: {setting}"
+            )
+        target[name] = value
+    return type(recipe).from_dict(values)

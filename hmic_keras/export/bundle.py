@@ -1,6 +1,7 @@
 """One folder with a model in several formats and the manifest that describes it."""
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from .tflite import export_tflite
 _TOLERANCE = 1e-3
 # What training and the demo put beside an exported model.
 _COMPANIONS = ("history.csv", "evaluation.json", "attention_map.png")
+# How the model came about; an export leaves it in place.
+_RUN = "run"
 
 
 def export_model(
@@ -37,7 +40,8 @@ def export_model(
     Args:
         model: A waveform model from `build_model`.
         out: The folder. An existing one must hold an earlier export, which is replaced with
-            the history and figures beside it, or nothing.
+            the history and figures beside it, or nothing. The record of a training run in it
+            (`run/`) is kept.
         formats: Any of `"keras"`, `"savedmodel"`, `"tflite"`.
         waveforms: float32 `(batch, samples)` to compare on; noise at several levels and
             silence by default.
@@ -59,6 +63,8 @@ def export_model(
         waveforms = _probe(samples)
     with atomic_path(out) as folder:
         folder.mkdir()
+        if (Path(out) / _RUN).is_dir():
+            shutil.copytree(Path(out) / _RUN, folder / _RUN)
         manifest = {**model.manifest, "files": {name: FILES[name] for name in formats}}
         write_json(folder / MANIFEST, manifest)
         if "keras" in formats:
@@ -98,8 +104,9 @@ def check_folder(out: str | os.PathLike[str]) -> None:
             "name a folder inside it."
         )
     found = {path.name for path in out.iterdir()}
-    known = {MANIFEST, *FILES.values(), *_COMPANIONS}
-    if not found or (found <= known and "class_order" in (read_manifest(out) or {})):
+    known = {MANIFEST, *FILES.values(), *_COMPANIONS, _RUN}
+    ours = "class_order" in (read_manifest(out) or {}) or (out / _RUN / "run.json").is_file()
+    if not found or (found <= known and ours):
         return
     raise ModelError(
         f"The folder '{out}' holds {sorted(found - known or found)[:3]}, which no export "

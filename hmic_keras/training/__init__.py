@@ -1,0 +1,20 @@
+"""Training a hierarchical model on labelled clips.
+
+`fit` trains a model, `train` builds one first, and `run_recipe` does all that `hmic train`
+does: data, model, training that can be resumed, and the folder that comes of it.
+"""
+
+from ._callbacks import epoch_callback
+from ._fit import TrainingResult, fit, train, versions
+from ._options import compile_options
+from ._recipes import run_recipe
+
+__all__ = [
+    "TrainingResult",
+    "compile_options",
+    "epoch_callback",
+    "fit",
+    "run_recipe",
+    "train",
+    "versions",
+]

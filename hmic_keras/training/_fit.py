@@ -1,0 +1,334 @@
+"""Building and fitting a model."""
+
+import dataclasses
+import logging
+import math
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import keras
+
+from .. import __version__, layers
+from ..config import ModelConfig, TrainConfig
+from ..data.augmentation import HostAugmentation
+from ..data.pipeline import audio_errors, make_dataset
+from ..errors import HmicError, LabelError, ModelError
+from ..hierarchical_model import HierarchicalModel
+from ..models import build_model
+from . import _callbacks, _options
+from ._run import Run, digest, write_history
+
+_LOG = logging.getLogger("hmic_keras")
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A trained model and how training went.
+
+    Attributes:
+        model: The trained model; its manifest holds thresholds and provenance.
+        history: One value an epoch for each loss and metric; those of the held-out clips
+            start with `val_`, and `val_map` is the mean over levels.
+        seconds: Wall-clock time of training, that before an interruption included.
+        best_epoch: The epoch whose weights were kept, counted from 1.
+    """
+
+    model: HierarchicalModel
+    history: Mapping[str, Sequence[float]]
+    seconds: float
+    best_epoch: int
+
+    def write_history(self, path: str | os.PathLike[str]) -> None:
+        """Writes the history as CSV, one row an epoch."""
+        names = list(self.history)
+        rows = zip(*self.history.values(), strict=True)
+        write_history(path, [dict(zip(names, row, strict=True)) for row in rows])
+
+
+def train(
+    clips: Any,
+    *,
+    config: TrainConfig | None = None,
+    validation: Any = None,
+    run: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    callbacks: Sequence[Any] = (),
+    provenance: Mapping[str, Any] | None = None,
+    **model: Any,
+) -> TrainingResult:
+    """Builds a model for the clips' taxonomy and trains it from scratch.
+
+    The same seed on the same machine and versions repeats the run. It sets Keras' global
+    seed.
+
+    Args:
+        clips: `LabelledClips`, or `PreparedClips` of waveforms.
+        config: Training settings; the default `TrainConfig()`.
+        validation: See `fit`.
+        run: See `fit`.
+        resume: See `fit`.
+        callbacks: Keras callbacks.
+        provenance: What the clips are and under which licence; kept in the manifest.
+        **model: What to build: settings of `ModelConfig`, such as `method="gmp"` or
+            `backbone_options={"width": 32}`.
+
+    Returns:
+        The trained model, its history and the time taken.
+
+    Raises:
+        AudioError: If a clip cannot be decoded.
+        HmicError: If a setting is unknown or out of range.
+        LabelError: If there are too few clips.
+        ModelError: If a name or an option is unknown, or the run cannot be resumed.
+    """
+    config = config or TrainConfig()
+    settings = ModelConfig.from_dict(model)
+    keras.utils.set_random_seed(config.seed)
+    options = {
+        field.name: getattr(settings, field.name)
+        for field in dataclasses.fields(settings)
+        if field.name != "precision"
+    }
+    with _policy(settings.precision):
+        built = build_model(clips.taxonomy, **options)
+    return fit(
+        built,
+        clips,
+        config,
+        validation=validation,
+        run=run,
+        resume=resume,
+        callbacks=callbacks,
+        provenance=provenance,
+    )
+
+
+def fit(
+    model: HierarchicalModel,
+    clips: Any,
+    config: TrainConfig | None = None,
+    *,
+    validation: Any = None,
+    run: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    callbacks: Sequence[Any] = (),
+    provenance: Mapping[str, Any] | None = None,
+) -> TrainingResult:
+    """Trains a waveform model with the recommended losses and chooses its thresholds.
+
+    A share of the clips is held out; after training, each class gets the threshold with the
+    highest F1 on them, kept between 0.1 and 0.9. Compiles the model anew: AdamW with a
+    learning rate that falls along a cosine, unless the config says otherwise.
+
+    With `run`, the folder `run/` inside it holds a checkpoint of the last whole epoch. A run
+    that was stopped in whatever way, and is called again with the same arguments and
+    `resume=True`, gives the same numbers as one that was not stopped: exactly on a CPU, and on
+    GPUs as far as their kernels repeat (see `tf.config.experimental.enable_op_determinism`).
+
+    Args:
+        model: From `build_model` with `input="waveform"`, new or trained.
+        clips: `LabelledClips` or `PreparedClips` of the model's taxonomy.
+        config: Training settings; the default `TrainConfig()`.
+        validation: Clips to validate on; by default a share of `clips` is held out.
+        run: Folder to keep the run in; by default nothing is written.
+        resume: Whether to go on with the run in that folder.
+        callbacks: Keras callbacks. Their state is not part of the checkpoint.
+        provenance: What the clips are and under which licence; kept in the manifest.
+
+    Returns:
+        The model, its history and the time taken.
+
+    Raises:
+        AudioError: If a clip cannot be decoded.
+        LabelError: If the clips are of another taxonomy or there are too few.
+        ModelError: If the model does not take such clips, the loss is no longer a number, or
+            the run in `run` is unfinished or, with `resume`, another one.
+    """
+    config = config or TrainConfig()
+    _check(model, clips, validation, config)
+    training, held_out = _split(clips, validation, config)
+    identity = _identity(model, config, training, held_out)
+    folder = _open(run, resume, identity)
+    on_host, on_device = _augmentation(config)
+    shared = {
+        "sample_rate": model.manifest["audio"]["sample_rate"],
+        "crop_seconds": config.crop_seconds,
+        "batch_size": config.batch_size,
+        "cache": config.cache,
+    }
+    validation_data = make_dataset(held_out, **shared) if held_out is not None else None
+    model.compile(
+        optimizer=_options.make_optimizer(config, math.ceil(len(training) / config.batch_size)),
+        augmentation=on_device,
+        consistency=config.consistency,
+        jit_compile=config.jit_compile,
+        **_options.compile_options(
+            clips.taxonomy,
+            config.loss_weights,
+            loss=config.loss,
+            loss_options=_options.loss_options(config, training.labels),
+        ),
+    )
+    progress = _callbacks.Progress(clips.taxonomy.levels, config.patience)
+    checkpoints = _callbacks.Checkpoints(folder, progress, on_device, model)
+    if resume:
+        checkpoints.restore()
+    done = config.epochs if progress.stopped else len(checkpoints.epochs)
+    dataset = make_dataset(
+        training,
+        training=True,
+        seed=config.seed,
+        first_epoch=done,
+        balance=config.balance,
+        crops=config.crops,
+        augment=on_host,
+        **shared,
+    )
+    if folder is not None and not resume:
+        # Nothing was written so far: a mistake in what was given leaves nothing behind.
+        folder.start(identity, {"versions": versions()})
+    _LOG.info("training %s on %d clips from epoch %d", model.name, len(training), done + 1)
+    averaging = [keras.callbacks.SwapEMAWeights()] if config.weight_averaging else []
+    logs = [_callbacks.TensorBoardLogs(folder.logs)] if folder is not None else []
+    with audio_errors():
+        model.fit(
+            dataset,
+            validation_data=validation_data,
+            epochs=config.epochs,
+            initial_epoch=done,
+            # The averaged weights leave the model when a test ends, so they are kept before;
+            # what comes last sees what all others added to the logs.
+            callbacks=[progress, *averaging, *callbacks, *logs, checkpoints],
+            shuffle=False,  # the dataset shuffles
+            verbose=0,
+        )
+        thresholds = _thresholds(model, held_out, validation_data)
+    seconds = checkpoints.seconds
+    model.update_manifest(
+        window_seconds=config.crop_seconds,
+        thresholds=thresholds,
+        training={
+            "config": config.to_dict(),
+            "clips": len(training),
+            "held_out": len(held_out) if held_out is not None else 0,
+            "epochs": len(checkpoints.epochs),
+            "seconds": round(seconds, 1),
+        },
+        provenance=dict(provenance or {}),
+        versions=versions(),
+    )
+    return TrainingResult(
+        model,
+        _by_name(checkpoints.epochs),
+        seconds,
+        progress.best_epoch if progress.best_weights else len(checkpoints.epochs),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of Python and of the libraries a result depends on."""
+    names = ("tensorflow", "keras", "numpy")
+    found = {name: metadata.version(name) for name in names}
+    return {"hmic_keras": __version__, "python": platform.python_version(), **found}
+
+
+@contextmanager
+def _policy(precision: str) -> Iterator[None]:
+    """Builds layers under a dtype policy and leaves the global one as it was."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _check(model: HierarchicalModel, clips: Any, validation: Any, config: TrainConfig) -> None:
+    if model.manifest["input"] != "waveform":
+        raise ModelError(
+            "Training on audio files needs a model built with input='waveform'. Received: "
+            f"input={model.manifest['input']!r}; call model.fit with your own dataset instead."
+        )
+    for given in (clips, validation):
+        if given is not None and model.taxonomy.hash != given.taxonomy.hash:
+            raise LabelError(
+                f"The clips are labelled with the taxonomy {given.taxonomy.name!r} and the "
+                f"model was built for {model.taxonomy.name!r}; read the clips with "
+                "`model.taxonomy`."
+            )
+    if config.patience is not None and validation is None and not config.validation_fraction:
+        raise HmicError(
+            "`patience` needs clips to validate on; give `validation`, or a "
+            "validation_fraction above 0."
+        )
+
+
+def _split(clips: Any, validation: Any, config: TrainConfig) -> tuple[Any, Any]:
+    """Returns the clips to train on and those to validate on, or None."""
+    training, held_out = clips, validation
+    if validation is None and config.validation_fraction > 0:
+        if len(clips) < 2:
+            raise LabelError(
+                f"Holding clips out needs at least two. Received {len(clips)}; give more clips "
+                "or validation_fraction=0."
+            )
+        training, held_out = clips.split(config.validation_fraction, seed=config.seed)
+    if not len(training) or (held_out is not None and not len(held_out)):
+        raise LabelError("There is no clip left to train on, or to validate on; give more.")
+    return training, held_out
+
+
+def _identity(
+    model: HierarchicalModel, config: TrainConfig, training: Any, held_out: Any
+) -> dict[str, Any]:
+    """Returns what decides the outcome of a run."""
+    parts = ("taxonomy_hash", "input", "audio", "backbone", "method")
+    return {
+        "settings": config.to_dict(),
+        "model": {name: model.manifest[name] for name in parts},
+        "training clips": digest(training),
+        "validation clips": digest(held_out) if held_out is not None else None,
+    }
+
+
+def _open(
+    run: str | os.PathLike[str] | None, resume: bool, identity: Mapping[str, Any]
+) -> Run | None:
+    if run is None:
+        if resume:
+            raise ModelError("`resume=True` needs `run`, the folder of the run to resume.")
+        return None
+    folder = Run(run)
+    if resume:
+        folder.check(identity)
+    else:
+        folder.refuse_unfinished()
+    return folder
+
+
+def _augmentation(config: TrainConfig) -> tuple[Any, Any]:
+    """Returns what the pipeline does to crops and what the training step does."""
+    spec = dict(config.augmentation)
+    on_host = spec.pop("host", None)
+    return (
+        None if on_host is None else HostAugmentation.from_dict(on_host),
+        layers.Augmentation.from_spec(spec, seed=config.seed) if spec else None,
+    )
+
+
+def _thresholds(
+    model: HierarchicalModel, held_out: Any, validation: Any
+) -> dict[str, list[float]]:
+    if held_out is None:
+        levels = model.taxonomy.levels
+        return {level: [0.5] * len(model.taxonomy.classes(level)) for level in levels}
+    return _options.choose_thresholds(held_out.labels, model.predict(validation, verbose=0))
+
+
+def _by_name(epochs: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    return {name: [logs[name] for logs in epochs] for name in (epochs[0] if epochs else ())}

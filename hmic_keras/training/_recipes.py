@@ -1,0 +1,78 @@
+"""From a recipe to a model's folder."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from ..data import open_clips
+from ..data.sources import demo
+from ..errors import ModelError
+from ..export.bundle import check_folder, export_model
+from ..recipe import Recipe
+from ..taxonomy import Taxonomy
+from ._fit import TrainingResult, train
+from ._run import HISTORY, Run
+
+
+def run_recipe(
+    recipe: Recipe,
+    out: str | os.PathLike[str],
+    *,
+    resume: bool = False,
+    callbacks: Sequence[Any] = (),
+) -> TrainingResult:
+    """Trains what a recipe describes and writes the folder of the model.
+
+    The folder holds `model.keras`, `manifest.json`, `history.csv` and `run/`, with the recipe
+    that repeats the run and its TensorBoard logs. Until the run is finished it holds the last
+    two and a checkpoint, from which `resume=True` goes on.
+
+    Args:
+        recipe: What to train, on what and how.
+        out: The folder. An existing one must be empty, or hold an earlier export or run.
+        resume: Whether to go on with the unfinished run in `out`; `Recipe.load(out)` is the
+            recipe it was started with.
+        callbacks: Keras callbacks.
+
+    Returns:
+        The trained model, its history and the time taken.
+
+    Raises:
+        HmicError: As `train` and `export_model` do.
+    """
+    run = Run(out)
+    if resume and not run.unfinished:
+        raise ModelError(f"'{out}' holds no unfinished run that could be resumed.")
+    check_folder(out)
+    if not resume:
+        run.refuse_unfinished()
+    taxonomy = Taxonomy.load(recipe.taxonomy)
+    clips, provenance = _clips(recipe.data, taxonomy)
+    validation = None if recipe.validation is None else open_clips(recipe.validation, taxonomy)
+    # Written once the data proved usable, so that a mistake leaves nothing behind.
+    record = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: recipe.save(run.folder / "recipe.yaml")
+    )
+    result = train(
+        clips,
+        config=recipe.training,
+        validation=validation,
+        run=out,
+        resume=resume,
+        callbacks=[record, *callbacks],
+        provenance=provenance,
+        **vars(recipe.model),
+    )
+    export_model(result.model, out, formats=("keras",))
+    result.write_history(run.out / HISTORY)
+    run.finish()
+    return result
+
+
+def _clips(data: str | None, taxonomy: Taxonomy) -> tuple[Any, dict[str, Any]]:
+    if data is None:
+        return demo.demo_clips("train", taxonomy), dict(demo.PROVENANCE)
+    return open_clips(data, taxonomy), {"table": Path(data).name}
