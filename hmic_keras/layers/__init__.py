@@ -10,7 +10,13 @@ from .. import streaming_metrics as _streaming_metrics
 from .fine_to_coarse_attention import FineToCoarseAttention
 from .grouped_max_pool import GroupedMaxPool
 from .log_mel_spectrogram import LogMelSpectrogram
+from .spec_augment import SpecAugment
 
-__all__ = ["FineToCoarseAttention", "GroupedMaxPool", "LogMelSpectrogram"]
+__all__ = [
+    "FineToCoarseAttention",
+    "GroupedMaxPool",
+    "LogMelSpectrogram",
+    "SpecAugment",
+]
 
 _REGISTERED = (_hierarchical_model, _losses, _streaming_metrics)
