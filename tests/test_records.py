@@ -1,6 +1,7 @@
 """Tests of `hmic_keras.data.records` and of the formats beneath it."""
 
 import io
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -59,11 +60,9 @@ def test_examples_are_what_tensorflow_reads_and_writes(features):
 @given(st.binary(max_size=60))
 @settings(max_examples=100, deadline=None)
 def test_any_bytes_are_decoded_or_refused(data):
-    try:
+    with suppress(RecordError):
         decode_example(data)
-    except RecordError as error:
-        assert "no tf.train.Example" in str(error)
-    with pytest.raises(RecordError):
+    with pytest.raises(RecordError, match="Prepare"):
         decode(data)
 
 
@@ -92,13 +91,10 @@ def test_one_wrong_byte_in_a_file_is_found(place, flip):
     data[place % len(data)] ^= flip
     with pytest.raises(RecordError, match=r"^shard: "):
         list(read_records(io.BytesIO(data), "shard"))
-    with pytest.raises(RecordError, match=r"^shard: "):
-        list(
-            read_records(
-                io.BytesIO(stream.getvalue()[: 1 + place % (len(data) - 1)][:-1] + b"?"),
-                "shard",
-            )
-        )
+    cut = stream.getvalue()[: 1 + place % (len(data) - 1)]
+    if len(cut) != 19:  # where the first record ends
+        with pytest.raises(RecordError, match=r"^shard: "):
+            list(read_records(io.BytesIO(cut), "shard"))
 
 
 LABELS = hnp.arrays(np.float32, 3, elements=st.sampled_from([-1.0, 0.0, 0.25, 1.0]))
@@ -153,12 +149,9 @@ def test_a_record_survives(record):
 @settings(max_examples=40, deadline=None)
 def test_a_waveform_is_kept_to_sixteen_bits_and_a_spectrogram_to_half_precision(values):
     again = records.from_stored(records.to_stored(values, "waveform"))
-    # Full scale itself, +1, has no 16-bit value.
-    assert np.abs(again - values).max() <= 1 / 32768
-    assert (
-        np.abs(again - values)[values < 1].max(initial=0) <= 0.5 / 32768 + 1e-9
-        or (values > 1 - 1 / 32768).any()
-    )
+    # Full scale itself, +1, has no 16-bit value: the highest is a step below.
+    expected = np.minimum(values, 32767 / 32768)
+    assert np.abs(again - expected).max() <= 0.5 / 32768
     again = records.from_stored(records.to_stored(16 * values, "log_mel"))
     assert np.abs(again - 16 * values).max() <= 0.004
 
@@ -201,5 +194,5 @@ def test_what_does_not_fit_the_schema_is_refused():
         with pytest.raises(RecordError, match=found):
             decode(encode_example({**good, name: value}))
     del good["waveform"]
-    with pytest.raises(RecordError, match="lacks a feature of schema 1.*waveform"):
+    with pytest.raises(RecordError, match=r"lacks a feature of schema 1.*waveform"):
         decode(encode_example(good))
