@@ -128,3 +128,72 @@ def check_compiled(layer, inputs, outputs, expected):
     results = [results] if outputs == 1 else results
     for wanted, result in zip(expected, results, strict=True):
         np.testing.assert_allclose(result, wanted, rtol=1e-4, atol=1e-5)
+
+
+def check_random_layer(make, inputs, jit=True):
+    """What a layer that changes its inputs by chance, in training only, promises.
+
+    Args:
+        make: Makes a new layer of the same arguments with some seed; takes `dtype`.
+        inputs: What the layer is called with: an array, or a nest of arrays.
+        jit: Whether the layer is also compiled by XLA.
+    """
+    layer = make()
+    first, second = run(layer, inputs), run(layer, inputs)
+    assert differ(first, inputs), "training changes nothing"
+    assert differ(first, second), "two calls draw the same"
+    assert not differ(layer(inputs), inputs), "inference changes something"
+    assert not differ(layer(inputs, training=False), inputs)
+    assert not layer.weights
+    text = json.dumps(keras.saving.serialize_keras_object(layer), allow_nan=False)
+    restored = keras.saving.deserialize_keras_object(json.loads(text), safe_mode=True)
+    assert restored.get_config() == layer.get_config()
+    for again in (restored, make(dtype="mixed_float16")):
+        assert not differ(run(again, inputs), first), "one seed gives two sequences"
+        assert not differ(run(again, inputs), second)
+    symbols = keras.tree.map_structure(
+        lambda one: keras.KerasTensor((None, *one.shape[1:]), "float32"), inputs
+    )
+    for symbol, one in zip(
+        keras.tree.flatten(layer(symbols)), keras.tree.flatten(inputs), strict=True
+    ):
+        assert symbol.shape == (None, *one.shape[1:])
+        assert symbol.dtype == "float32"
+    check_graphs(make, inputs, (first, second), jit)
+
+
+def check_graphs(make, inputs, expected, jit):
+    unknown = keras.tree.map_structure(
+        lambda one: tf.TensorSpec((None,) * one.ndim, tf.float32), inputs
+    )
+    function = graph(make(), input_signature=[unknown])
+    for wanted in expected:
+        pairs = zip(
+            keras.tree.flatten(function(inputs)), keras.tree.flatten(wanted), strict=True
+        )
+        for one, other in pairs:
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+    if jit:
+        # XLA has a random generator of its own, so its numbers are others.
+        first, again = (run(graph(make(), jit_compile=True), inputs) for _ in range(2))
+        assert differ(first, inputs)
+        assert not differ(first, again)
+
+
+def graph(layer, **options):
+    return tf.function(lambda x, training=True: layer(x, training=training), **options)
+
+
+def run(layer, inputs):
+    """Calls a layer for training; the result has the shapes and dtypes of the inputs."""
+    result = keras.tree.map_structure(np.asarray, layer(inputs, training=True))
+    for one, given in zip(keras.tree.flatten(result), keras.tree.flatten(inputs), strict=True):
+        assert one.shape == given.shape
+        assert one.dtype == np.float32
+        assert np.isfinite(one).all()
+    return result
+
+
+def differ(left, right):
+    pairs = zip(keras.tree.flatten(left), keras.tree.flatten(right), strict=True)
+    return any(not np.array_equal(np.asarray(one), np.asarray(other)) for one, other in pairs)

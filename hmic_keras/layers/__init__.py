@@ -7,10 +7,34 @@ Importing this package registers everything a saved model of ours refers to, so 
 from .. import hierarchical_model as _hierarchical_model
 from .. import losses as _losses
 from .. import streaming_metrics as _streaming_metrics
+from .augmentation import Augmentation
 from .fine_to_coarse_attention import FineToCoarseAttention
 from .grouped_max_pool import GroupedMaxPool
 from .log_mel_spectrogram import LogMelSpectrogram
+from .mixup import Mixup
+from .random_band_limit import RandomBandLimit
+from .random_clipping import RandomClipping
+from .random_equalizer import RandomEqualizer
+from .random_gain import RandomGain
+from .random_noise import RandomNoise
+from .random_reverb import RandomReverb
+from .spec_augment import SpecAugment
+from .stem_remix import StemRemix
 
-__all__ = ["FineToCoarseAttention", "GroupedMaxPool", "LogMelSpectrogram"]
+__all__ = [
+    "Augmentation",
+    "FineToCoarseAttention",
+    "GroupedMaxPool",
+    "LogMelSpectrogram",
+    "Mixup",
+    "RandomBandLimit",
+    "RandomClipping",
+    "RandomEqualizer",
+    "RandomGain",
+    "RandomNoise",
+    "RandomReverb",
+    "SpecAugment",
+    "StemRemix",
+]
 
 _REGISTERED = (_hierarchical_model, _losses, _streaming_metrics)
