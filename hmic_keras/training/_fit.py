@@ -154,9 +154,10 @@ def fit(
     training, held_out = _split(clips, validation, config)
     identity = _identity(model, config, training, held_out)
     folder = _open(run, resume, identity)
-    on_host, on_device = _augmentation(config)
+    sample_rate = model.manifest["audio"]["sample_rate"]
+    on_host, on_device = _augmentation(config, sample_rate)
     shared = {
-        "sample_rate": model.manifest["audio"]["sample_rate"],
+        "sample_rate": sample_rate,
         "crop_seconds": config.crop_seconds,
         "batch_size": config.batch_size,
         "cache": config.cache,
@@ -311,14 +312,19 @@ def _open(
     return folder
 
 
-def _augmentation(config: TrainConfig) -> tuple[Any, Any]:
+def _augmentation(config: TrainConfig, sample_rate: int) -> tuple[Any, Any]:
     """Returns what the pipeline does to crops and what the training step does."""
     spec = dict(config.augmentation)
     on_host = spec.pop("host", None)
-    return (
-        None if on_host is None else HostAugmentation.from_dict(on_host),
-        layers.Augmentation.from_spec(spec, seed=config.seed) if spec else None,
-    )
+    try:
+        on_device = (
+            layers.Augmentation.from_spec(spec, sample_rate=sample_rate, seed=config.seed)
+            if spec
+            else None
+        )
+    except ValueError as error:
+        raise HmicError(f"`augmentation`: {error}") from error
+    return None if on_host is None else HostAugmentation.from_dict(on_host), on_device
 
 
 def _thresholds(
