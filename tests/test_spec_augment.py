@@ -28,7 +28,7 @@ def runs(row):
 
 
 def test_contract():
-    check_random_layer(lambda **kwargs: SpecAugment(seed=5, **kwargs), LOG_MEL[:4])
+    check_random_layer(lambda **kwargs: SpecAugment(seed=5, **kwargs), LOG_MEL[:4], jit=True)
 
 
 @pytest.mark.parametrize(("width", "greatest"), [(0.25, 15), (7, 7), (100, 60)])

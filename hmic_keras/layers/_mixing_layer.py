@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ._random_layer import RandomLayer
+from ._random_layer import RandomLayer, is_pair
 
 
 class MixingLayer(RandomLayer):
@@ -14,7 +14,7 @@ class MixingLayer(RandomLayer):
 
     def build(self, input_shape: Any) -> None:
         """Checks that the input is a pair of examples and labels."""
-        if not isinstance(input_shape, list | tuple) or len(input_shape) != 2:
+        if not is_pair(input_shape):
             raise ValueError(
                 "The input must be a pair (x, labels) of examples and their labels by level. "
                 f"Received: shape {input_shape}"

@@ -59,6 +59,12 @@ class RandomLayer(keras.layers.Layer):
         return keras.random.normal(shape, dtype="float32", seed=self._generator)
 
 
+def is_pair(input_shape: Any) -> bool:
+    """Says whether a shape is that of a pair of examples and labels, not of one array."""
+    nested = isinstance(input_shape, list | tuple) and len(input_shape) == 2
+    return nested and isinstance(input_shape[0], list | tuple)
+
+
 def check_number(
     name: str, value: Any, low: float, high: float, *, above: bool = False
 ) -> float:

@@ -97,8 +97,10 @@ class SpectralLayer(WaveformLayer):
 
     def chosen_response(self, batch: Any, frequencies: Any) -> Any:
         """Draws responses, which are 1 for the examples that stay as they are."""
-        chosen = self._uniform(batch, 1) < self.probability
-        return ops.where(chosen, self.response(batch, frequencies), 1.0)
+        response = self.response(batch, frequencies)
+        if self.probability == 1.0:
+            return response
+        return ops.where(self._uniform(batch, 1) < self.probability, response, 1.0)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

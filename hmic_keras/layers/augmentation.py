@@ -11,6 +11,7 @@ from keras import ops
 
 from ._augmenting import bin_frequencies, filter_by, length_of, limit_peak
 from ._mixing_layer import MixingLayer
+from ._random_layer import is_pair
 from ._waveform_layer import SpectralLayer, WaveformLayer
 from .mixup import Mixup
 from .random_band_limit import RandomBandLimit
@@ -126,7 +127,7 @@ class Augmentation(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         """Builds the layers; each checks its part of the input."""
-        if not isinstance(input_shape, list | tuple) or len(input_shape) != 2:
+        if not is_pair(input_shape):
             raise ValueError(
                 "The input must be a pair (x, labels) of waveforms and their labels by level. "
                 f"Received: shape {input_shape}"
@@ -162,8 +163,8 @@ class Augmentation(keras.layers.Layer):
         """Returns the constructor's arguments."""
         return {
             **super().get_config(),
-            "waveform": [keras.saving.serialize_keras_object(one) for one in self.waveform],
-            "mix": keras.saving.serialize_keras_object(self.mix) if self.mix else None,
+            "waveform": [_config(one) for one in self.waveform],
+            "mix": None if self.mix is None else _config(self.mix),
         }
 
 
@@ -177,6 +178,13 @@ def _filter_once(group: list[Any], waveform: Any) -> Any:
     for other in responses[1:]:
         response = response * other
     return limit_peak(filter_by(ops.cast(waveform, "float32"), response))
+
+
+def _config(layer: Any) -> dict[str, Any]:
+    config = keras.saving.serialize_keras_object(layer)
+    # The shape a layer happened to be called with is no argument of it.
+    config.pop("build_config", None)
+    return config
 
 
 def _layer(value: Any) -> Any:
