@@ -1,30 +1,67 @@
 """The model class that `build_model` returns."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from . import losses, streaming_metrics
+from ._links import direct_links
 from .errors import LabelError, ModelError
 from .taxonomy import Taxonomy
+
+
+class _Training:
+    """What `compile` adds to training beyond Keras.
+
+    A plain object, since Keras would save a layer or a metric among the model's attributes as
+    part of the model.
+    """
+
+    def __init__(self, augmentation: Any, consistency: float, links: list[Any]) -> None:
+        self.augmentation = augmentation
+        self.consistency = consistency
+        self._links = links
+        # A hierarchy without links cannot be contradicted.
+        on = bool(consistency and links)
+        self.tracker: Any = keras.metrics.Mean(name="consistency") if on else None
+
+    def augment(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """Returns the augmented inputs and labels."""
+        found = self.augmentation((x, y), training=True)
+        if not (isinstance(found, list | tuple) and len(found) == 2):
+            raise ModelError(
+                "`augmentation` must return the pair (inputs, labels). Received: a "
+                f"{type(found).__name__}"
+            )
+        return tuple(found)
+
+    def penalty(self, scores: Mapping[str, Any]) -> Any:
+        """Returns the weighted penalty on children above their parents, and records it."""
+        violations = losses.link_violations(scores, self._links)
+        # By clip, so that a short last batch counts for as much as it holds.
+        self.tracker.update_state(keras.ops.mean(keras.ops.square(violations), axis=-1))
+        return self.consistency * losses.consistency_penalty(violations)
 
 
 @keras.saving.register_keras_serializable(package="hmic_keras")
 class HierarchicalModel(keras.Model):
     """A functional `keras.Model` that knows its taxonomy and its unobserved labels.
 
-    It behaves as any functional model, with three additions. `compile` applies losses and
+    It behaves as any functional model, with these additions. `compile` applies losses and
     metrics given by name, and built-in ones given as objects, to observed labels only, so a
     label of -1 can reach neither. A single loss, or a list of metrics, goes to every level.
-    The taxonomy and the manifest (audio settings, thresholds, provenance) are part of the
-    config, so one `.keras` file holds all that is needed to use it.
+    It can also augment every training batch on the device and penalise scores that contradict
+    the hierarchy. The taxonomy and the manifest (audio settings, thresholds, provenance) are
+    part of the config, so one `.keras` file holds all that is needed to use it.
 
     Build it with `hmic_keras.build_model`.
     """
 
     _manifest: dict[str, Any] | None = None
     _loss_levels: tuple[str, ...] = ()
+    _training: _Training | None = None
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -63,22 +100,35 @@ class HierarchicalModel(keras.Model):
         loss_weights: Any = None,
         metrics: Any = None,
         weighted_metrics: Any = None,
+        *,
+        augmentation: Any = None,
+        consistency: float = 0.0,
         **kwargs: Any,
     ) -> None:
         """Configures training; see `keras.Model.compile`.
 
         Args:
             optimizer: Name or instance of an optimizer.
-            loss: One loss for every level, or a dict by level.
+            loss: One loss for every level, or a dict by level; names of `losses.get` too.
             loss_weights: Dict by level; levels left out weigh 1.
             metrics: One metric or a list for every level, or a dict of those by level.
             weighted_metrics: As `metrics`, weighted by sample weights.
+            augmentation: A layer that `fit` calls on every batch before the model, as
+                `augmentation((x, y), training=True)`; it returns the inputs and labels to
+                train on, which training metrics see too. Sample weights stay as they are. It
+                is not saved: compile a loaded model anew to go on augmenting.
+            consistency: Weight of `losses.consistency_penalty`, the mean squared amount by
+                which a class scores above its direct parent; 0 for none. The unweighted
+                penalty is reported as `consistency`. A taxonomy without links has none.
             **kwargs: Passed to `keras.Model.compile`.
 
         Raises:
+            ModelError: If `augmentation` is not a layer, `consistency` is not a number of at
+                least 0, or the model has lost the taxonomy that it needs.
             ValueError: If a named loss or metric cannot leave out unobserved labels, or an
                 argument is a list by position, or names a level the model does not have.
         """
+        training = self._training_additions(augmentation, consistency)
         if kwargs.get("jit_compile", "auto") == "auto":
             # On a CPU, XLA costs a long compilation and saves nothing in these networks.
             kwargs["jit_compile"] = bool(keras.distribution.list_devices("gpu"))
@@ -92,6 +142,33 @@ class HierarchicalModel(keras.Model):
             weighted_metrics=self._metrics_by_level("weighted_metrics", weighted_metrics),
             **kwargs,
         )
+        self._training = training
+
+    @property
+    def augmentation(self) -> Any:
+        """The layer that `compile` was given to augment batches, or None."""
+        return self._training.augmentation if self._training else None
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The metrics, and the mean consistency penalty where there is one."""
+        tracker = self._training.tracker if self._training else None
+        return super().metrics + ([] if tracker is None else [tracker])
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """Trains on one batch, augmented first; see `keras.Model.train_step`."""
+        if self.augmentation is not None:
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+            x, y = self._training.augment(x, y)  # type: ignore[union-attr]
+            data = (x, y, sample_weight)
+        return super().train_step(data)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Returns what `compile` was given, but for the augmentation."""
+        config = super().get_compile_config()
+        if config and self._training:
+            config["consistency"] = self._training.consistency
+        return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Restores what `compile` was given, after loading."""
@@ -109,13 +186,16 @@ class HierarchicalModel(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """Computes the loss that `compile` was given; see `keras.Model.compute_loss`.
+        """Computes the loss that `compile` was given, with the consistency penalty.
 
         Raises:
             LabelError: If the labels are not a dict by level or lack a level with a loss.
         """
         self._check_labels(y)
-        return super().compute_loss(x, y, y_pred, sample_weight, training)
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if self._training is None or self._training.tracker is None:
+            return loss
+        return loss + self._training.penalty(y_pred)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the functional config with the manifest."""
@@ -135,6 +215,21 @@ class HierarchicalModel(keras.Model):
         if manifest is not None:
             model.update_manifest(**manifest)
         return model
+
+    def _training_additions(self, augmentation: Any, consistency: Any) -> _Training:
+        if not isinstance(augmentation, keras.layers.Layer | None):
+            raise ModelError(
+                "`augmentation` must be a Keras layer that takes (inputs, labels) and returns "
+                f"them changed, or None. Received: {augmentation!r}"
+            )
+        real = isinstance(consistency, int | float) and not isinstance(consistency, bool)
+        if not (real and consistency >= 0 and math.isfinite(consistency)):
+            raise ModelError(
+                "`consistency` must be a finite number of at least 0. Received: "
+                f"{consistency!r}"
+            )
+        links = direct_links(self.taxonomy) if consistency else []
+        return _Training(augmentation, float(consistency), links)
 
     def _losses_by_level(self, loss: Any) -> dict[str, Any] | None:
         if loss is None:

@@ -9,7 +9,13 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmic_keras.losses import MaskedBinaryCrossentropy, MaskedLoss, mask_unobserved, observed
+from hmic_keras.losses import (
+    MaskedBinaryCrossentropy,
+    MaskedLoss,
+    ObservedMean,
+    mask_unobserved,
+    observed,
+)
 
 NAMES = (
     "binary_crossentropy",
@@ -230,7 +236,7 @@ class TestMaskUnobserved:
         ],
     )
     def test_masks_what_keras_offers(self, loss):
-        assert isinstance(mask_unobserved(loss), MaskedLoss)
+        assert isinstance(mask_unobserved(loss), ObservedMean)
 
     def test_keeps_parameters(self):
         logits = keras.losses.BinaryCrossentropy(from_logits=True)

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    f1_score,
+    precision_recall_curve,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
 
 from hmic_keras import metrics
 from hmic_keras.errors import LabelError, TaxonomyError
@@ -102,7 +110,116 @@ def test_masked_metrics_equal_scikit_learn_on_the_observed_clips(seed):
     )
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("hide", [False, True])
+def test_roc_auc_equals_scikit_learn_on_the_observed_clips(seed, hide):
+    labels, scores = random_case(seed)
+    masked = hidden(labels, seed) if hide else labels
+    seen = masked >= 0
+    expected = [
+        roc_auc_score(labels[known, tag], scores[known, tag])
+        for tag, known in enumerate(seen.T)
+    ]
+    np.testing.assert_allclose(metrics.roc_auc_per_class(masked, scores), expected)
+    assert metrics.roc_auc(masked, scores) == pytest.approx(np.mean(expected))
+    assert metrics.roc_auc(masked, scores, "micro") == pytest.approx(
+        roc_auc_score(labels[seen], scores[seen])
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_best_f1_equals_that_of_scikit_learns_curve(seed):
+    labels, scores = random_case(seed)
+    masked = hidden(labels, seed)
+    expected = []
+    for tag in range(labels.shape[1]):
+        seen = masked[:, tag] >= 0
+        precision, recall, _ = precision_recall_curve(labels[seen, tag], scores[seen, tag])
+        expected.append(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-9)))
+    found = metrics.best_f1_per_class(masked, scores)
+    np.testing.assert_allclose(found, expected)
+    assert metrics.best_f1(masked, scores) == pytest.approx(np.mean(expected))
+    limits = metrics.best_thresholds(masked, scores, min_positives=1)
+    np.testing.assert_allclose(metrics.f1_per_class(masked, scores, limits), found)
+
+
+def curve_error(labels, scores, bins, strategy):
+    """The calibration error from scikit-learn's curve and the sizes of its bins."""
+    shares, means = calibration_curve(labels, scores, n_bins=bins, strategy=strategy)
+    edges = np.linspace(0, 1, bins + 1)
+    if strategy == "quantile":
+        edges = np.percentile(scores, 100 * edges)
+    _, sizes = np.unique(np.searchsorted(edges[1:-1], scores), return_counts=True)
+    return np.sum(sizes * np.abs(shares - means)) / len(scores)
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "quantile"])
+@pytest.mark.parametrize("bins", [1, 7, 15])
+@pytest.mark.parametrize("decimals", [1, 5])
+def test_the_calibration_error_is_that_of_scikit_learns_curve(strategy, bins, decimals):
+    labels, scores = random_case(3, rows=90, decimals=decimals)
+    masked = hidden(labels, 3)
+    seen = masked >= 0
+    expected = [
+        curve_error(labels[known, tag], scores[known, tag], bins, strategy)
+        for tag, known in enumerate(seen.T)
+    ]
+    found = metrics.calibration_error_per_class(masked, scores, bins, strategy)
+    np.testing.assert_allclose(found, expected)
+    options = {"bins": bins, "strategy": strategy}
+    assert metrics.calibration_error(masked, scores, **options) == pytest.approx(
+        np.mean(expected)
+    )
+    assert metrics.calibration_error(
+        masked, scores, average="micro", **options
+    ) == pytest.approx(curve_error(labels[seen], scores[seen], bins, strategy))
+
+
+def test_the_brier_score_equals_scikit_learn():
+    labels, scores = random_case(4)
+    masked = hidden(labels, 4)
+    seen = masked >= 0
+    expected = [
+        brier_score_loss(labels[known, tag], scores[known, tag])
+        for tag, known in enumerate(seen.T)
+    ]
+    np.testing.assert_allclose(metrics.brier_score_per_class(masked, scores), expected)
+    assert metrics.brier_score(masked, scores) == pytest.approx(np.mean(expected))
+    micro = metrics.brier_score(masked, scores, "micro")
+    assert micro == pytest.approx(brier_score_loss(labels[seen], scores[seen]))
+
+
 # Rules
+
+
+def test_scores_drawn_from_themselves_are_calibrated():
+    rng = np.random.default_rng(0)
+    scores = rng.random((20_000, 2))
+    labels = (rng.random(scores.shape) < scores).astype(float)
+    assert metrics.calibration_error(labels, scores) < 0.02
+    assert metrics.calibration_error(labels, scores**3) > 0.1
+    assert metrics.brier_score(labels, scores) == pytest.approx(1 / 6, abs=0.01)
+
+
+def test_a_perfect_ranking_and_its_reverse():
+    labels, scores = [[1], [0], [1], [-1]], [[0.8], [0.3], [0.9], [0.1]]
+    assert metrics.roc_auc(labels, scores) == 1
+    assert metrics.roc_auc(labels, 1 - np.array(scores)) == 0
+    assert metrics.roc_auc(labels, np.full((4, 1), 0.4)) == 0.5
+
+
+def test_roc_auc_needs_both_kinds_and_calibration_only_one():
+    labels = np.array([[1, 1, 0, -1], [0, 1, 0, -1]])
+    scores = np.array([[0.9, 0.8, 0.25, 0.7], [0.1, 0.6, 0.75, 0.7]])
+    found = metrics.roc_auc_per_class(labels, scores)
+    np.testing.assert_array_equal(np.isnan(found), [False, True, True, True])
+    found = metrics.best_f1_per_class(labels, scores)
+    np.testing.assert_array_equal(found, [1, 1, np.nan, np.nan])
+    for function in (metrics.calibration_error_per_class, metrics.brier_score_per_class):
+        np.testing.assert_array_equal(
+            np.isnan(function(labels, scores)), [False, False, False, True]
+        )
+    assert metrics.calibration_error_per_class(labels, scores)[2] == 0.5
 
 
 def test_probabilities_count_as_present_above_one_half():
@@ -136,6 +253,11 @@ def test_nothing_observed_gives_nan_without_a_warning():
     for average in ("macro", "micro"):
         assert np.isnan(metrics.mean_average_precision(labels, scores, average))
         assert np.isnan(metrics.f1(labels, scores, average=average))
+        assert np.isnan(metrics.roc_auc(labels, scores, average))
+        unseen = [[-1, -1]]
+        assert np.isnan(metrics.calibration_error(unseen, scores, average=average))
+        assert np.isnan(metrics.brier_score(unseen, scores, average=average))
+    assert np.isnan(metrics.best_f1(labels, scores))
     assert np.isnan(metrics.prevalence_baseline(labels))
     assert np.isnan(metrics.mean_average_precision(np.zeros((0, 2)), np.zeros((0, 2))))
 
@@ -163,6 +285,13 @@ def test_scores_of_unobserved_labels_change_nothing(seed, other):
         lambda y, s: metrics.best_thresholds(y, s, min_positives=1),
         lambda y, s: metrics.mean_average_precision(y, s, "micro"),
         lambda y, s: metrics.f1(y, s, average="micro"),
+        metrics.roc_auc_per_class,
+        lambda y, s: metrics.roc_auc(y, s, "micro"),
+        metrics.best_f1_per_class,
+        metrics.calibration_error_per_class,
+        lambda y, s: metrics.calibration_error(y, s, strategy="quantile", average="micro"),
+        metrics.brier_score_per_class,
+        lambda y, s: metrics.brier_score(y, s, "micro"),
     ):
         np.testing.assert_array_equal(function(masked, scores), function(masked, changed))
 
@@ -334,6 +463,13 @@ def test_evaluate_gathers_the_metrics_as_json():
         assert found["map_baseline"] == metrics.prevalence_baseline(known)
         assert found["f1"] == metrics.f1(known, guess, limit)
         assert found["f1_micro"] == metrics.f1(known, guess, limit, "micro")
+        assert found["roc_auc"] == metrics.roc_auc(known, guess)
+        assert found["best_f1"] == metrics.best_f1(known, guess)
+        assert found["calibration_error"] == metrics.calibration_error(known, guess)
+        micro = metrics.calibration_error(known, guess, average="micro")
+        assert found["calibration_error_micro"] == micro
+        assert found["brier_score"] == metrics.brier_score(known, guess)
+        assert found["tags_without_negatives"] == 0
         assert list(found["per_class"]) == list(DAG.classes(level))
     assert (
         result["levels"]["fine"]["tags_scored"],
@@ -341,13 +477,21 @@ def test_evaluate_gathers_the_metrics_as_json():
     ) == (3, 1)
     assert result["levels"]["fine"]["per_class"]["kazoo"] == {
         "ap": None,
+        "roc_auc": None,
         "f1": None,
+        "best_f1": None,
+        "best_threshold": None,
+        "calibration_error": None,
+        "brier_score": None,
         "positives": 0,
         "observed": 0,
     }
     flute = result["levels"]["fine"]["per_class"]["flute"]
     assert flute["observed"] == (labels[:, 0] >= 0).sum()
     assert flute["ap"] == metrics.average_precision(labels, scores["fine"])[0]
+    assert flute["roc_auc"] == metrics.roc_auc_per_class(labels, scores["fine"])[0]
+    again = metrics.f1_per_class(labels[:, :1], scores["fine"][:, :1], flute["best_threshold"])
+    assert flute["best_f1"] == again[0]
     expected = metrics.hierarchical_precision_recall_f(DAG, truth, scores, limits)
     assert tuple(result["hierarchical"].values()) == expected
     assert result["violation_rate"] == metrics.violation_rate(DAG, scores)
@@ -363,14 +507,26 @@ def test_evaluate_without_links_or_positives_holds_none():
     assert result["hierarchical"] == {"precision": 0, "recall": 0, "f": 0}
 
 
+def test_evaluate_counts_tags_that_are_always_present():
+    result = metrics.evaluate(FLAT, {"fine": [[1, 1], [1, 0]]}, {"fine": [[0.7, 0.2]] * 2})
+    fine = result["levels"]["fine"]
+    assert (fine["tags_scored"], fine["tags_without_negatives"]) == (2, 1)
+    assert fine["per_class"]["a"]["roc_auc"] is None
+    assert fine["per_class"]["a"]["best_threshold"] is None
+    assert fine["roc_auc"] == fine["per_class"]["b"]["roc_auc"] == 0.5
+
+
 def test_a_perfect_answer_is_perfect():
     labels, _ = random_case(1, rows=30, tags=3)
     truth = PAIR.close_labels({"fine": labels})
     result = metrics.evaluate(PAIR, {"fine": labels}, truth)
     for level in PAIR.levels:
         assert [
-            result["levels"][level][key] for key in ("map", "map_micro", "f1", "f1_micro")
-        ] == [1] * 4
+            result["levels"][level][key]
+            for key in ("map", "map_micro", "f1", "f1_micro", "roc_auc", "best_f1")
+        ] == [1] * 6
+        for key in ("calibration_error", "calibration_error_micro", "brier_score"):
+            assert result["levels"][level][key] == 0
     assert set(result["hierarchical"].values()) == {1}
     assert result["violation_rate"] == 0
 
@@ -402,6 +558,10 @@ def test_unusable_arrays_are_refused(labels, scores, message):
         metrics.mean_average_precision,
         metrics.f1,
         metrics.best_thresholds,
+        metrics.roc_auc,
+        metrics.best_f1,
+        metrics.calibration_error,
+        metrics.brier_score,
     ):
         with pytest.raises(LabelError, match=message):
             function(labels, scores)
@@ -419,9 +579,30 @@ def test_unusable_thresholds_are_refused(thresholds):
 
 
 def test_an_unknown_average_is_refused():
-    for function in (metrics.mean_average_precision, metrics.f1):
+    for function in (
+        metrics.mean_average_precision,
+        metrics.f1,
+        metrics.roc_auc,
+        metrics.calibration_error,
+        metrics.brier_score,
+    ):
         with pytest.raises(LabelError, match="'macro' or 'micro'"):
             function([[1]], [[0.5]], average="weighted")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bins": 0}, "'bins' must be a positive integer"),
+        ({"bins": 2.5}, "'bins'.*2.5"),
+        ({"bins": True}, "'bins'.*True"),
+        ({"strategy": "adaptive"}, "'uniform' or 'quantile'.*'adaptive'"),
+    ],
+)
+@pytest.mark.parametrize("average", ["macro", "micro"])
+def test_unusable_bins_are_refused(options, message, average):
+    with pytest.raises(LabelError, match=message):
+        metrics.calibration_error([[1]], [[0.5]], average=average, **options)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ FLOORS = {
     "errors": 0,
     "_files": 0,
     "config": 0,
+    "_links": 0,
     "metrics": 0,
     "recipe": 0,
     "recipes": 0,

@@ -1,11 +1,11 @@
-"""Metrics for `fit` and `evaluate` that leave unobserved labels out."""
+"""Keras' own metrics over observed labels."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
-from .losses import observed
+from ..losses import label_weights, observed
 
 _ELEMENTWISE = (
     keras.metrics.BinaryAccuracy,
@@ -67,12 +67,7 @@ class MaskedMetric(keras.metrics.Metric):
         """Adds a batch: labels and scores `(batch, classes)`, weights `(batch,)` or alike."""
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         known = observed(y_true)
-        weights = ops.cast(known, self.dtype)
-        if sample_weight is not None:
-            sample_weight = ops.cast(sample_weight, self.dtype)
-            if len(sample_weight.shape) == 1:
-                sample_weight = ops.expand_dims(sample_weight, axis=-1)
-            weights = weights * sample_weight
+        weights = label_weights(known, sample_weight, self.dtype)
         labels = ops.where(known, y_true, ops.zeros_like(y_true))
         if not isinstance(self.metric, _GRADUAL):
             labels = ops.cast(ops.greater(labels, 0.5), self.dtype)
@@ -106,89 +101,6 @@ class MaskedMetric(keras.metrics.Metric):
         return cls(**config)
 
 
-@keras.saving.register_keras_serializable(package="hmic_keras")
-class MeanAveragePrecision(keras.metrics.Metric):
-    """Macro mean average precision over observed labels, from score histograms.
-
-    Scores are sorted into `num_bins` equal bins for each class; average precision is the step
-    sum of precision over recall gained, as in scikit-learn, with all scores of a bin taken as
-    tied. It therefore differs from the exact value only by what happens inside a bin. Classes
-    without an observed positive are left out of the mean. A label counts as present above 0.5.
-
-    Args:
-        num_classes: Number of classes.
-        num_bins: Number of score bins between 0 and 1.
-        name: Name of the metric.
-        dtype: Dtype of the result.
-
-    Raises:
-        ValueError: If a size is not positive.
-
-    Example:
-        >>> metric = MeanAveragePrecision(num_classes=2)
-        >>> float(metric([[1, 0], [0, 1], [0, -1]], [[0.9, 0.8], [0.2, 0.3], [0.1, 0.9]]))
-        0.75
-    """
-
-    def __init__(
-        self,
-        num_classes: int,
-        num_bins: int = 1000,
-        name: str = "map",
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(name=name, dtype=dtype)
-        if num_classes < 1 or num_bins < 2:
-            raise ValueError(
-                "`num_classes` must be at least 1 and `num_bins` at least 2. Received: "
-                f"num_classes={num_classes}, num_bins={num_bins}"
-            )
-        self.num_classes = num_classes
-        self.num_bins = num_bins
-        shape = (num_classes * num_bins,)
-        self._positives = self.add_weight(shape=shape, initializer="zeros", name="positives")
-        self._negatives = self.add_weight(shape=shape, initializer="zeros", name="negatives")
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Adds a batch of labels and scores `(batch, num_classes)`; weights are ignored."""
-        y_true = ops.cast(y_true, "float32")
-        y_pred = ops.cast(y_pred, "float32")
-        known = ops.cast(observed(y_true), "float32")
-        present = ops.cast(ops.greater(y_true, 0.5), "float32") * known
-        bins = ops.cast(ops.clip(y_pred, 0.0, 1.0) * self.num_bins, "int32")
-        bins = ops.minimum(bins, self.num_bins - 1)
-        cells = ops.reshape(bins + ops.arange(self.num_classes) * self.num_bins, (-1,))
-        size = self.num_classes * self.num_bins
-        self._positives.assign_add(
-            ops.segment_sum(ops.reshape(present, (-1,)), cells, num_segments=size)
-        )
-        self._negatives.assign_add(
-            ops.segment_sum(ops.reshape(known - present, (-1,)), cells, num_segments=size)
-        )
-
-    def result(self) -> Any:
-        """Returns the mean over the classes with a positive; 0 if there is none."""
-        shape = (self.num_classes, self.num_bins)
-        positives = ops.flip(ops.reshape(self._positives, shape), axis=1)
-        negatives = ops.flip(ops.reshape(self._negatives, shape), axis=1)
-        found = ops.cumsum(positives, axis=1)
-        predicted = found + ops.cumsum(negatives, axis=1)
-        total = found[:, -1]
-        precision = found / ops.maximum(predicted, 1.0)
-        scores = ops.sum(precision * positives, axis=1) / ops.maximum(total, 1.0)
-        scored = ops.cast(total > 0, scores.dtype)
-        return ops.sum(scores * scored) / ops.maximum(ops.sum(scored), 1.0)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {
-            "num_classes": self.num_classes,
-            "num_bins": self.num_bins,
-            "name": self.name,
-            "dtype": self.dtype,
-        }
-
-
 def mask_unobserved(metric: Any) -> Any:
     """Returns a metric for labels with unobserved ones, as `compile` of our models applies it.
 
@@ -218,7 +130,8 @@ def _resolve(metric: Any) -> keras.metrics.Metric:
     names = ", ".join(cls.__name__ for cls in _ELEMENTWISE)
     raise ValueError(
         "`metric` must treat every label by itself, so that unobserved ones can be left out: "
-        f"one of {names}, by name or as an instance, or MeanAveragePrecision of this module. "
+        f"one of {names}, by name or as an instance, or a metric of `streaming_metrics` such "
+        "as MeanAveragePrecision. "
         f"For another rule pass a metric of your own. Received: {metric!r}"
     )
 

@@ -1,13 +1,12 @@
-"""Losses that leave unobserved labels out.
-
-A label of 1 is present, 0 absent, in between a probability; -1 or NaN is unobserved. An
-unobserved label adds nothing to a loss and nothing to a gradient.
-"""
+"""Keras' own losses over observed labels."""
 
 from typing import Any
 
 import keras
 from keras import ops
+
+from . import _binary
+from ._observed import ObservedMean
 
 _ELEMENTWISE = (
     keras.losses.BinaryCrossentropy,
@@ -20,22 +19,8 @@ _ELEMENTWISE = (
 )
 
 
-def observed(labels: Any) -> Any:
-    """Returns where labels are observed, as booleans of the same shape.
-
-    Args:
-        labels: Array of labels; -1 (any negative) and NaN are unobserved.
-
-    Example:
-        >>> import numpy as np
-        >>> np.asarray(observed(np.array([1.0, 0.0, -1.0, np.nan]))).tolist()
-        [True, True, False, False]
-    """
-    return ops.greater_equal(labels, 0)
-
-
 @keras.saving.register_keras_serializable(package="hmic_keras")
-class MaskedLoss(keras.losses.Loss):
+class MaskedLoss(ObservedMean):
     """Applies an elementwise Keras loss to the observed labels only.
 
     The result is the mean over all observed labels of the batch, each weighted by the sample
@@ -70,29 +55,11 @@ class MaskedLoss(keras.losses.Loss):
         dtype: Any = None,
     ) -> None:
         resolved = _resolve(loss)
-        super().__init__(
-            name=name or resolved.name, reduction="mean_with_sample_weight", dtype=dtype
-        )
+        super().__init__(name=name or resolved.name, dtype=dtype)
         self.loss = resolved
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Returns the mean loss over the observed labels, a scalar."""
-        y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-        _check_shapes(y_true.shape, y_pred.shape)
-        weights = ops.cast(observed(y_true), self.dtype)
-        if sample_weight is not None:
-            sample_weight = ops.cast(sample_weight, self.dtype)
-            if len(sample_weight.shape) == 1:
-                sample_weight = ops.expand_dims(sample_weight, axis=-1)
-            weights = weights * sample_weight
-        return super().__call__(y_true, y_pred, sample_weight=weights)
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Returns the loss of every label `(batch, classes)`, unobserved ones taken as 0."""
-        known = observed(y_true)
-        y_true = ops.where(known, y_true, ops.zeros_like(y_true))
-        # A weight of 0 would not silence a prediction whose loss or gradient is infinite.
-        y_pred = ops.where(known, y_pred, ops.zeros_like(y_pred))
+    def label_losses(self, y_true: Any, y_pred: Any) -> Any:
+        """Returns the loss of every label `(batch, classes)`."""
         # Keras reduces the last axis; with one of length 1 every label keeps its own loss.
         return self.loss.call(ops.expand_dims(y_true, -1), ops.expand_dims(y_pred, -1))
 
@@ -112,52 +79,19 @@ class MaskedLoss(keras.losses.Loss):
         return cls(**config)
 
 
-@keras.saving.register_keras_serializable(package="hmic_keras")
-class MaskedBinaryCrossentropy(MaskedLoss):
-    """Binary cross-entropy over the observed labels.
-
-    Args:
-        from_logits: Whether predictions are logits instead of probabilities.
-        name: Name of the loss.
-        dtype: Dtype of the computation.
-
-    Example:
-        >>> loss = MaskedBinaryCrossentropy()
-        >>> round(float(loss([[1.0, 0.0, -1.0]], [[0.5, 0.5, 0.99]])), 4)
-        0.6931
-    """
-
-    def __init__(
-        self,
-        from_logits: bool = False,
-        name: str = "masked_binary_crossentropy",
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(
-            keras.losses.BinaryCrossentropy(from_logits=from_logits), name=name, dtype=dtype
-        )
-        self.from_logits = from_logits
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {"from_logits": self.from_logits, "name": self.name, "dtype": self.dtype}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "MaskedBinaryCrossentropy":
-        """Rebuilds the loss."""
-        return cls(**config)
-
-
 def mask_unobserved(loss: Any) -> Any:
     """Returns a loss for labels with unobserved ones, as `compile` of our models applies it.
 
     Args:
-        loss: A name or a built-in Keras loss or loss function. A loss of this module and a
-            loss of the user's own come back as they are: the latter sees the -1 itself.
+        loss: A name that `get` or Keras knows, or a built-in Keras loss or loss function. A
+            loss of this module and a loss of the user's own come back as they are: the latter
+            sees the -1 itself.
 
     Raises:
         ValueError: If a built-in loss mixes classes.
     """
+    if isinstance(loss, str) and loss in _binary.NAMES:
+        return _binary.get(loss)
     built_in = isinstance(loss, str) or type(loss).__module__.startswith("keras.")
     if callable(loss) and getattr(loss, "__module__", "").startswith("keras."):
         built_in = True
@@ -186,16 +120,3 @@ def _resolve(loss: Any) -> keras.losses.Loss:
             f"reduction={resolved.reduction!r}, axis={getattr(resolved, 'axis', -1)}"
         )
     return resolved
-
-
-def _check_shapes(labels: Any, predictions: Any) -> None:
-    # Broadcasting would let a label column of one class stand for all of them.
-    if None in (getattr(labels, "rank", 0), getattr(predictions, "rank", 0)):
-        return
-    pairs = zip(labels, predictions, strict=False)
-    differ = any(a != b for a, b in pairs if a is not None and b is not None)
-    if differ or len(labels) != len(predictions):
-        raise ValueError(
-            "Labels must have the shape of the predictions, (batch, classes). Received: "
-            f"labels {tuple(labels)}, predictions {tuple(predictions)}"
-        )
