@@ -1,6 +1,7 @@
 """`build_model`: taxonomy, backbone and joint-training method to one functional model."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -8,12 +9,14 @@ from keras import layers
 
 from . import backbones, heads
 from .config import AudioConfig
-from .errors import ModelError
+from .errors import ModelError, first_line
 from .hierarchical_model import HierarchicalModel
-from .layers import LogMelSpectrogram
+from .layers import LogMelSpectrogram, SpecAugment
 from .taxonomy import Taxonomy
 
 INPUTS = ("waveform", "log_mel", "embedding")
+# The layer whose input is the backbone's sequence over time, where there is one.
+TIME_POOL = "time_mean"
 
 
 def build_model(
@@ -26,6 +29,7 @@ def build_model(
     audio: AudioConfig | None = None,
     backbone_options: Mapping[str, Any] | None = None,
     method_options: Mapping[str, Any] | None = None,
+    spec_augment: Mapping[str, Any] | None = None,
     name: str | None = None,
 ) -> HierarchicalModel:
     """Builds a functional model that classifies every level of a taxonomy jointly.
@@ -36,16 +40,21 @@ def build_model(
 
     Args:
         taxonomy: Levels and classes to predict.
-        backbone: `"conv"` (waveform or log-mel) or `"mlp"` (embeddings).
+        backbone: For waveforms or log-mel spectrograms `"conv"`, `"conv_attention"`,
+            `"musicnn"`, `"short_chunk_res"`, or an image model as `keras.applications` spells
+            it, such as `"MobileNetV3Small"`; for embeddings `"mlp"`.
         method: `"multitask"`, `"gmp"` or `"f2ca"`.
         input: `"waveform"` for float32 `(batch, samples)` in [-1, 1] at the sample rate of
             `audio`, any length from 1 s; `"log_mel"` for `(batch, frames, mels)`; or
             `"embedding"` for `(batch, dim)` or `(batch, time, dim)`.
         input_shape: Shape of one input without the batch axis. Needed for embeddings, for
             example `(128,)`; by default any length for the others.
-        audio: How waveforms become log-mel spectrograms; the default `AudioConfig()`.
+        audio: How waveforms become log-mel spectrograms; by default `AudioConfig()`, and with
+            `"musicnn"` the settings it was published with.
         backbone_options: Keyword arguments of the backbone, such as `{"width": 32}`.
         method_options: Keyword arguments of the method, such as `{"num_heads": 8}`.
+        spec_augment: Arguments of `layers.SpecAugment`, which then masks the log-mel
+            spectrogram in training; nothing by default.
         name: Name of the model.
 
     Returns:
@@ -69,12 +78,14 @@ def build_model(
         )
     if not isinstance(audio or AudioConfig(), AudioConfig):
         raise ModelError(f"`audio` must be an AudioConfig. Received: {audio!r}")
-    audio = audio or AudioConfig()
     extract, classify = backbones.get(backbone), heads.get(method)
+    audio = backbones.audio_for(backbone, _options("backbone_options", backbone_options), audio)
     inputs = keras.Input(_input_shape(input, input_shape, audio), name=input)
     x = inputs
     if input == "waveform":
         x = LogMelSpectrogram(**audio.to_dict(), name="log_mel_spectrogram")(x)
+    if spec_augment is not None:
+        x = _spec_augment(x, spec_augment, input)
     sequence = _call(extract, "backbone_options", backbone_options, x)
     features = heads.Features(sequence, _pool_time(sequence))
     scores = _call(classify, "method_options", method_options, features, taxonomy)
@@ -90,7 +101,7 @@ def build_model(
         class_order={level: list(taxonomy.classes(level)) for level in taxonomy.levels},
         input=input,
         audio=audio.to_dict(),
-        backbone={"name": backbone, "options": dict(backbone_options or {})},
+        backbone={"name": backbone, "options": _recorded(backbone_options)},
         method={"name": method, "options": dict(method_options or {})},
     )
     return model
@@ -130,18 +141,45 @@ def _pool_time(sequence: Any) -> Any:
     if len(sequence.shape) == 2:
         return sequence
     # The mean says how much of the clip holds a class, the maximum whether any of it does.
-    mean = layers.GlobalAveragePooling1D(name="time_mean")(sequence)
+    mean = layers.GlobalAveragePooling1D(name=TIME_POOL)(sequence)
     highest = layers.GlobalMaxPooling1D(name="time_max")(sequence)
     return layers.Concatenate(name="embedding_pool")([mean, highest])
 
 
-def _call(function: Any, argument: str, options: Mapping[str, Any] | None, *args: Any) -> Any:
+def _spec_augment(x: Any, arguments: Mapping[str, Any], kind: str) -> Any:
+    if kind == "embedding":
+        raise ModelError(
+            "`spec_augment` masks a log-mel spectrogram, so it needs input='waveform' or "
+            f"input='log_mel'. Received: input={kind!r}"
+        )
+    try:
+        layer = SpecAugment(**_options("spec_augment", arguments), name="spec_augment")
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"`spec_augment` cannot be used: {first_line(error)}") from error
+    return layer(x)
+
+
+def _options(argument: str, options: Mapping[str, Any] | None) -> Mapping[str, Any]:
     if not isinstance(options, Mapping | None):
         raise ModelError(f"`{argument}` must be a dict of options. Received: {options!r}")
-    unknown = set(options or {}) - set(function.__kwdefaults__ or {})
+    return options or {}
+
+
+def _recorded(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    # A file of weights is recorded by its name: where it lay is nobody's business, and the
+    # saved model holds what it held.
+    return {
+        name: Path(value).name if name == "weights" and value is not None else value
+        for name, value in (options or {}).items()
+    }
+
+
+def _call(function: Any, argument: str, options: Mapping[str, Any] | None, *args: Any) -> Any:
+    options = _options(argument, options)
+    unknown = set(options) - set(function.__kwdefaults__ or {})
     if unknown:
         raise ModelError(
             f"`{argument}` of {function.__name__!r} may hold "
             f"{sorted(function.__kwdefaults__ or {})}. Received: {sorted(unknown)}"
         )
-    return function(*args, **(options or {}))
+    return function(*args, **options)

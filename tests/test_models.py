@@ -617,7 +617,7 @@ def test_runs_in_tflite(method, tmp_path):
     ("arguments", "message"),
     [
         ({"taxonomy": "openmic"}, r"Taxonomy.load\('openmic'\)"),
-        ({"backbone": "resnet"}, r"`backbone` must be one of \['conv', 'mlp'\].*'resnet'"),
+        ({"backbone": "resnet"}, r"one of \['conv', .*'MobileNetV3Small'.*'resnet'"),
         ({"method": "gpm"}, r"`method` must be one of \['f2ca', 'gmp', 'multitask'\].*'gpm'"),
         ({"input": "mp3"}, "`input` must be one of.*'mp3'"),
         ({"input": "embedding", "backbone": "mlp"}, "`input_shape` is needed"),

@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import layers
 
-from ..errors import ModelError
+from ._common import as_sequence, check_counts, check_log_mel, check_rate, standardised_image
 
 
 def conv(inputs: Any, *, width: int = 16, dropout: float = 0.2) -> Any:
@@ -22,18 +22,17 @@ def conv(inputs: Any, *, width: int = 16, dropout: float = 0.2) -> Any:
         Symbolic features `(batch, ceil(frames / 8), 6 * width)`.
 
     Raises:
-        ModelError: If the input has no time axis or `width` is not positive.
+        ModelError: If the input has no time axis or an option is out of range.
+
+    Example:
+        >>> import keras
+        >>> conv(keras.Input((400, 80)), width=8).shape
+        (None, 50, 48)
     """
-    if len(inputs.shape) != 3:
-        raise ModelError(
-            "The backbone 'conv' takes a log-mel spectrogram (batch, frames, mels); for "
-            f"embeddings choose backbone='mlp'. Received: shape {tuple(inputs.shape)}"
-        )
-    if not isinstance(width, int) or width < 1:
-        raise ModelError(f"`width` must be a positive integer. Received: {width!r}")
-    # Standardises each mel band with the statistics of the training set.
-    x = layers.BatchNormalization(name="input_norm")(inputs)
-    x = layers.Reshape((-1, inputs.shape[-1], 1), name="as_image")(x)
+    check_log_mel("conv", inputs)
+    check_counts(width=width)
+    check_rate("dropout", dropout)
+    x = standardised_image(inputs)
     stages = ((width, 2, 5), (2 * width, 2, 3), (4 * width, 2, 3), (6 * width, 1, 3))
     for index, (channels, time_stride, kernel) in enumerate(stages, start=1):
         x = layers.Conv2D(
@@ -46,9 +45,8 @@ def conv(inputs: Any, *, width: int = 16, dropout: float = 0.2) -> Any:
         )(x)
         x = layers.BatchNormalization(name=f"norm{index}")(x)
         x = layers.ReLU(name=f"relu{index}")(x)
-    bands, channels = x.shape[2], x.shape[3]
     # Where in frequency a feature stands matters for timbre, so bands are mixed, not averaged.
-    x = layers.Reshape((-1, bands * channels), name="join_bands")(x)
+    x = as_sequence(x, "join_bands")
     x = layers.Dense(6 * width, use_bias=False, name="mix_bands")(x)
     x = layers.BatchNormalization(name="features_norm")(x)
     x = layers.ReLU(name="features")(x)

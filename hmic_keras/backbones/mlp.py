@@ -6,6 +6,7 @@ from typing import Any
 from keras import layers
 
 from ..errors import ModelError
+from ._common import check_rate
 
 
 def mlp(inputs: Any, *, units: Sequence[int] = (256,), dropout: float = 0.3) -> Any:
@@ -21,7 +22,7 @@ def mlp(inputs: Any, *, units: Sequence[int] = (256,), dropout: float = 0.3) -> 
         Symbolic features of the same rank, `units[-1]` wide.
 
     Raises:
-        ModelError: If `units` is empty or not positive.
+        ModelError: If `units` is empty or not positive, or `dropout` is no rate.
     """
     if (
         not isinstance(units, Sequence)
@@ -31,6 +32,7 @@ def mlp(inputs: Any, *, units: Sequence[int] = (256,), dropout: float = 0.3) -> 
         raise ModelError(
             f"`units` must be one or more positive integers, as (256,). Received: {units!r}"
         )
+    check_rate("dropout", dropout)
     x = layers.BatchNormalization(name="input_norm")(inputs)
     for index, width in enumerate(units, start=1):
         x = layers.Dense(width, activation="relu", name=f"hidden{index}")(x)

@@ -1,0 +1,62 @@
+"""What the backbones share: checks of their arguments and the way into an image."""
+
+import math
+from typing import Any
+
+from keras import layers
+
+from ..errors import ModelError
+
+
+def check_log_mel(backbone: str, inputs: Any) -> None:
+    """Refuses anything but a log-mel spectrogram `(batch, frames, mels)`.
+
+    Raises:
+        ModelError: If `inputs` has another rank.
+    """
+    if len(inputs.shape) != 3:
+        raise ModelError(
+            f"The backbone {backbone!r} takes a log-mel spectrogram (batch, frames, mels); for "
+            f"embeddings choose backbone='mlp'. Received: shape {tuple(inputs.shape)}"
+        )
+
+
+def check_counts(**values: Any) -> None:
+    """Refuses a named value that is not a positive integer.
+
+    Raises:
+        ModelError: Naming the first such value.
+    """
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ModelError(f"`{name}` must be a positive integer. Received: {value!r}")
+
+
+def check_rate(name: str, value: Any) -> None:
+    """Refuses a rate of dropout outside 0 to below 1.
+
+    Raises:
+        ModelError: If it is.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not 0 <= value < 1:
+        raise ModelError(f"`{name}` must be a rate from 0 to below 1. Received: {value!r}")
+
+
+def standardised_image(inputs: Any) -> Any:
+    """Turns a log-mel spectrogram into an image `(batch, frames, mels, 1)`.
+
+    Each mel band is standardised with the statistics of the training set.
+    """
+    x = layers.BatchNormalization(name="input_norm")(inputs)
+    return as_image(x)
+
+
+def as_image(x: Any) -> Any:
+    """Appends a channel: `(batch, frames, mels)` to `(batch, frames, mels, 1)`."""
+    return layers.Reshape((-1, x.shape[-1], 1), name="as_image")(x)
+
+
+def as_sequence(x: Any, name: str) -> Any:
+    """Joins bands and channels: `(batch, time, bands, dim)` to `(batch, time, bands * dim)`."""
+    return layers.Reshape((-1, x.shape[2] * x.shape[3]), name=name)(x)
