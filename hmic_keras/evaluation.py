@@ -4,7 +4,6 @@ import csv
 import io
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from . import metrics
 from ._files import atomic_path, write_json, write_text
+from .batch import predict_files
 from .data.sources.folder import LabelledClips
 from .errors import LabelError
 from .inference import Predictor
@@ -69,13 +69,11 @@ def predict_clips(
         AudioError: If a clip cannot be decoded.
     """
     scores: dict[str, list[np.ndarray]] = {level: [] for level in predictor.taxonomy.levels}
-    # Decoding and the model release the interpreter lock, so two threads overlap them.
-    with ThreadPoolExecutor(2) as pool:
-        for done, prediction in enumerate(pool.map(predictor.predict, clips.paths), start=1):
-            for level, values in prediction.probabilities.items():
-                scores[level].append(values)
-            if progress is not None:
-                progress(done)
+    for done, result in enumerate(predict_files(predictor, clips.paths), start=1):
+        for level, values in result.prediction().probabilities.items():
+            scores[level].append(values)
+        if progress is not None:
+            progress(done)
     return {level: np.stack(values) for level, values in scores.items()}
 
 

@@ -27,12 +27,14 @@ class Prediction:
         windows: By level, `(num_windows, num_classes)`.
         thresholds: By level, `(num_classes,)`: from which probability a class counts as
             present.
+        seconds: Length of the clip.
     """
 
     taxonomy: Taxonomy
     probabilities: Mapping[str, np.ndarray]
     windows: Mapping[str, np.ndarray]
     thresholds: Mapping[str, np.ndarray]
+    seconds: float
 
     def tags(self, level: str) -> list[tuple[str, float]]:
         """Returns the present classes of a level with their probabilities, highest first."""
@@ -139,6 +141,7 @@ class Predictor:
             probabilities={level: scores.mean(axis=0) for level, scores in windows.items()},
             windows=windows,
             thresholds=self.thresholds,
+            seconds=len(waveform) / self.sample_rate,
         )
 
     def score_windows(self, windows: np.ndarray) -> dict[str, np.ndarray]:

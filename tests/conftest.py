@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -85,3 +86,23 @@ def tiny_bundle(tiny, tmp_path_factory):
 def bundle(tiny_bundle, tmp_path):
     """A copy of the exported tiny model, to be damaged."""
     return shutil.copytree(tiny_bundle, tmp_path / "tiny")
+
+
+@pytest.fixture
+def hmic(monkeypatch, capfd):
+    """Runs a command in this process; returns a `command_line.Done`."""
+    from command_line import Done
+
+    from hmic_keras.cli import main
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["hmic", *map(str, arguments)])
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as error:
+            code = error.code or 0
+        return Done(code, *capfd.readouterr())
+
+    return run

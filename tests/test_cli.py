@@ -1,9 +1,11 @@
 """Tests of the command line, as a person uses it."""
 
 import csv
+import inspect
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,62 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from audio_files import bell, cut, tone, write
+from command_line import ROOT, environment, process
 from test_synthesis import need_soundfont
 
 import hmic_keras as hk
-from hmic_keras.cli import main
+from hmic_keras import backbones, heads, zoo
+from hmic_keras.cli import _completion, app
 from hmic_keras.data.sources.folder import write_labels
 
-ROOT = Path(hk.__file__).parents[1]
-COMMANDS = ("demo", "render", "train", "evaluate", "predict", "export", "taxonomy")
+COMMANDS = typer.main.get_command(app).commands
 YAML = "strings: [violin, cello]\nbrass: [trumpet]\n"
-
-
-class Done:
-    """What a command left: exit code, standard output and standard error."""
-
-    def __init__(self, code, out, err):
-        self.code, self.out, self.err = code, out, err
-
-    def message(self):
-        """The one line in which a command that failed says why."""
-        assert self.code == 2, (self.code, self.err)
-        lines = [line for line in self.err.splitlines() if line.strip()]
-        # Training shows its bar while it reads the files.
-        lines = [line for line in lines if not line.startswith("train  ")]
-        assert len(lines) == 1, self.err
-        assert lines[0].startswith("error: ")
-        return lines[0]
-
-
-@pytest.fixture
-def hmic(monkeypatch, capfd):
-    """Runs a command in this process."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["hmic", *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as error:
-            code = error.code or 0
-        return Done(code, *capfd.readouterr())
-
-    return run
-
-
-def process(*arguments, **kwargs):
-    """Runs a command in a new process, as a shell does."""
-    done = subprocess.run(
-        [sys.executable, "-m", "hmic_keras.cli", *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"},
-        capture_output=True,
-        text=True,
-        **kwargs,
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +74,25 @@ def test_help_lists_the_commands(hmic):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_of_every_command_shows_an_example(hmic, command):
+def test_the_help_of_every_command_shows_an_example_that_it_takes(hmic, command):
     done = hmic(command, "--help")
     assert done.code == 0
     assert f"Example: hmic {command}" in done.out
+    examples = re.findall(
+        r"^Example: `(.*)`$", inspect.getdoc(COMMANDS[command].callback), re.M
+    )
+    for example in examples:
+        program, name, *arguments = shlex.split(example)
+        assert (program, name) == ("hmic", command)
+        assert arguments
+        # Reads the line as the command would, and stops short of running it.
+        COMMANDS[command].make_context(name, arguments)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_parameter_has_a_help_text(command):
+    without = [p.name for p in COMMANDS[command].params if not getattr(p, "help", None)]
+    assert without == []
 
 
 def test_help_imports_neither_tensorflow_nor_keras():
@@ -149,6 +122,66 @@ def test_an_unknown_command_or_option_is_a_usage_error(hmic):
         assert done.code == 2
         assert "Usage: hmic" in done.err
         assert "Traceback" not in done.err
+
+
+# Completion
+
+
+def offered(*words):
+    """What the shell is told to offer for the last of the words."""
+    variables = {"_HMIC_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": " ".join(words)}
+    return re.findall(r'"([^"]+)"', process(env=variables).out)
+
+
+def test_names_are_completed():
+    assert offered("hmic", "predict", "--model", "h") == zoo.names()
+    assert "openmic" in offered("hmic", "train", "--taxonomy", "")
+    assert "openmic" in offered("hmic", "taxonomy", "o")
+    assert offered("hmic", "export", "model", "--format", "s") == ["savedmodel"]
+    assert offered("hmic", "evaluate", "nothing-of-that-name") == []
+
+
+def test_completions_are_what_the_registries_hold():
+    # Completion reads file names, because the registries import Keras.
+    assert _completion.methods("") == sorted(heads.HEADS)
+    assert _completion.backbones("") == sorted(backbones.BACKBONES)
+    assert _completion.models("") == zoo.names()
+    for name in _completion.taxonomies(""):
+        assert hk.Taxonomy.load(name).name == name
+
+
+def test_completing_imports_nothing_heavy():
+    code = """
+import sys
+from hmic_keras.cli import _completion
+_completion.models(""), _completion.methods(""), _completion.backbones("")
+print({"tensorflow", "keras", "numpy", "yaml"} & set(sys.modules))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment()
+    )
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+def test_the_script_for_bash_completes(tmp_path):
+    program = tmp_path / "hmic"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hmic_keras.cli "$@"\n')
+    program.chmod(0o755)
+    script = """
+source <(env _HMIC_COMPLETE=source_bash hmic)
+COMP_WORDS=(hmic evaluate hmic-d); COMP_CWORD=2
+_hmic_completion hmic
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euc", script],
+        capture_output=True,
+        text=True,
+        env=environment(PATH=path),
+    )
+    assert done.stdout.split() == ["hmic-demo"], done.stderr
 
 
 # hmic taxonomy
@@ -213,6 +246,24 @@ def test_evaluate_prints_and_writes_what_the_package_computes(hmic, trained, cor
         "report.json",
         "results.png",
     ]
+
+
+def test_evaluate_prints_its_report_as_json(hmic, trained, corpus, tmp_path):
+    model, _ = trained
+    data = ("--data", corpus / "labels.csv")
+    done = hmic("evaluate", model, *data, "--out", tmp_path / "report", "--json")
+    assert done.code == 0, done.err
+    written = (tmp_path / "report" / "report.json").read_text(encoding="utf-8")
+    assert json.loads(done.out) == json.loads(written)
+
+
+def test_export_prints_its_files_as_json(hmic, trained, tmp_path):
+    model, _ = trained
+    done = hmic("export", model, "--out", tmp_path / "out", "--format", "tflite", "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["files"] == {"tflite": str(tmp_path / "out" / "model.tflite")}
+    assert set(found["parity"]["tflite"]) == {"fine", "coarse"}
 
 
 def test_export_writes_the_formats_asked_for(hmic, trained, tmp_path):
@@ -315,6 +366,69 @@ def test_long_names_and_brackets_are_shown_as_they_are(hmic, tiny_bundle, songs,
     assert done.out.splitlines()[0] == str(song)
     assert done.out.splitlines()[1:] == plain.out.splitlines()[1:]
     assert max(map(len, done.out.splitlines()[1:])) <= 80
+
+
+@pytest.fixture
+def album(songs, tmp_path):
+    """A folder with two songs, one of them deeper down, and a file that is no audio."""
+    folder = tmp_path / "album"
+    (folder / "disc 2").mkdir(parents=True)
+    shutil.copy(songs[0], folder / "1.wav")
+    (folder / "2.mp3").write_text("not audio")
+    shutil.copy(songs[1], folder / "disc 2" / "3.flac")
+    (folder / "notes.txt").write_text("not meant as audio")
+    return folder
+
+
+def test_predict_writes_a_table_of_a_folder(hmic, tiny_bundle, album, tmp_path, openmic):
+    table = tmp_path / "results.csv"
+    done = hmic("predict", album, "--model", tiny_bundle, "--out", table)
+    assert done.code == 1
+    assert done.out == f"3 file(s): 2 answered, 1 failed; see {table}\n"
+    (message,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert message.startswith(f"error: {album / '2.mp3'}: not audio")
+    assert "3/3" in done.err  # the progress bar
+    with table.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    names = ("1.wav", "2.mp3", "disc 2/3.flac")
+    assert [row["path"] for row in rows] == [str(album / name) for name in names]
+    assert [row["status"] for row in rows] == ["ok", "failed", "ok"]
+    assert f"error: {rows[1]['error']}" == message
+    for row in (rows[0], rows[2]):
+        expected = hk.Predictor(tiny_bundle).predict(row["path"])
+        assert float(row["seconds"]) == pytest.approx(2.0, abs=0.001)
+        for level in openmic.levels:
+            for name, value in expected.to_dict()[level].items():
+                cell = row.get(name) or row[f"{level}:{name}"]
+                assert float(cell) == pytest.approx(value, abs=1e-5)
+
+
+def test_the_summary_of_a_table_is_json_on_request(hmic, tiny_bundle, album, tmp_path):
+    table = tmp_path / "results.csv"
+    options = ("--model", tiny_bundle, "--out", table, "--json")
+    done = hmic("predict", album / "1.wav", *options)
+    assert done.code == 0, done.err
+    summary = {"files": 1, "ok": 1, "failed": 0, "table": str(table)}
+    assert json.loads(done.out) == summary
+
+
+def test_a_table_that_cannot_be_written_is_refused_before_the_work(hmic, songs, tmp_path):
+    out = tmp_path / "results.xlsx"
+    assert "'.csv'" in hmic("predict", songs[0], "--model", "x", "--out", out).message()
+    assert not out.exists()
+
+
+def test_names_that_are_no_unicode_are_printed_and_written(tiny_bundle, songs, tmp_path):
+    name = os.fsdecode(b"caf\xe9.wav")
+    shutil.copy(songs[0], tmp_path / name)
+    done = process(
+        *("predict", name, "broken.wav", "--model", tiny_bundle, "--out", "results.csv"),
+        cwd=tmp_path,
+        env={"PYTHONIOENCODING": "ascii"},
+    )
+    assert done.code == 1, done.err
+    assert b"caf\xe9.wav,ok" in (tmp_path / "results.csv").read_bytes()
+    assert "error: broken.wav: no such file" in done.err
 
 
 # Mistakes: one line, exit code 2, nothing written
@@ -425,7 +539,7 @@ def test_an_interrupted_training_leaves_nothing(tmp_path):
     running = subprocess.Popen(
         [sys.executable, "-m", "hmic_keras.cli", "train", "--out", "out", "--epochs", "500"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment(),
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -215,6 +215,7 @@ def prediction():
         {"fine": fine, "coarse": coarse},
         {"fine": fine[None], "coarse": coarse[None]},
         {"fine": np.float32([0.25, 0.5, 0.375, 0.125]), "coarse": np.float32([0.9, 0.2])},
+        seconds=1.0,
     )
 
 

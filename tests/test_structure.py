@@ -41,6 +41,7 @@ FLOORS = {
     "training": 3,
     "_backends": 3,
     "inference": 3,
+    "batch": 4,
     "export": 3,
     "evaluation": 4,
     "explain": 4,

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from ..errors import HmicError
-from . import _terminal
+from . import _completion, _terminal
 from .demo import demo
 from .evaluate import evaluate
 from .export import export
@@ -24,7 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (demo, render, prepare, train, evaluate, predict, export, taxonomy):
-    app.command()(command)
+    app.command()(_completion.with_completion(command))
 
 
 @app.callback(invoke_without_command=True)

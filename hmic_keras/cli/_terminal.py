@@ -1,6 +1,8 @@
 """What the commands share: consoles, progress bars, tables and quiet libraries."""
 
 import ctypes
+import io
+import json
 import logging
 import os
 import sys
@@ -42,6 +44,7 @@ def keep_freed_memory() -> None:
 def set_up() -> None:
     """Sends the package's warnings to the terminal and silences the libraries' start-up."""
     keep_freed_memory()
+    _print_any_name()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(
         level=logging.WARNING,
@@ -52,6 +55,14 @@ def set_up() -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
+def _print_any_name() -> None:
+    """Lets the output hold every file name, and characters its encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            unicode = stream.encoding.lower().startswith("utf")
+            stream.reconfigure(errors="surrogateescape" if unicode else "backslashreplace")
+
+
 def error(message: str) -> None:
     """Prints one error to standard error."""
     err.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
@@ -60,6 +71,11 @@ def error(message: str) -> None:
 def say(message: str) -> None:
     """Prints a line to standard output as it is: no markup, no line breaks added."""
     out.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def say_json(value: Any) -> None:
+    """Prints a value as JSON to standard output, which then holds nothing else."""
+    say(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 @contextmanager
@@ -73,7 +89,9 @@ def quiet() -> Iterator[None]:
     saved = os.dup(2)
     sink = os.open(os.devnull, os.O_WRONLY)
     python_stderr = sys.stderr
-    through = os.fdopen(os.dup(saved), "w", buffering=1)
+    through = os.fdopen(
+        os.dup(saved), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace"
+    )
     try:
         os.dup2(sink, 2)
         sys.stderr = through  # where the console `err` looks, too

@@ -16,6 +16,9 @@ def demo(
         int | None, typer.Option(min=1, help="Passes over the training clips.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and crops.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON, like report.json.")
+    ] = False,
 ) -> None:
     """Train, evaluate, export and predict on the packaged clips, in under 3 minutes.
 
@@ -33,6 +36,9 @@ def demo(
         if epochs is not None:
             config = dataclasses.replace(config, epochs=epochs)
         report = run_demo(out, config=config, progress=progress)
+    if as_json:
+        _terminal.say_json(report)
+        return
     levels = {
         name: {k: v for k, v in result.items() if isinstance(v, dict) and "map" in v}
         for name, result in report["methods"].items()

@@ -1,7 +1,7 @@
 """`hmic evaluate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ def evaluate(
             file_okay=False, help="Folder for report.json, per_class.csv, results.png."
         ),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON, like report.json.")
+    ] = False,
 ) -> None:
     """Score a model on labelled audio files.
 
@@ -42,7 +45,13 @@ def evaluate(
         )
         if out is not None:
             report.write(out)
-    results = report.results
+    if as_json:
+        _terminal.say_json(report.results)
+    else:
+        _show(report.results, out)
+
+
+def _show(results: dict[str, Any], out: Path | None) -> None:
     _terminal.out.print(
         _terminal.scores_table({"": results["levels"]}, f"{results['clips']} clips")
     )

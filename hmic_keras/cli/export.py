@@ -15,6 +15,9 @@ def export(
         list[str] | None,
         typer.Option("--format", help="keras, savedmodel or tflite; repeat it for several."),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the files and their differences as JSON.")
+    ] = False,
 ) -> None:
     """Export a model, checked against the Keras answer, with its manifest.
 
@@ -25,6 +28,10 @@ def export(
         from ..export import export_model
 
         manifest = export_model(zoo.load_model(model), out, formats=formats or tuple(zoo.FILES))
+    if as_json:
+        files = {kind: str(out / name) for kind, name in manifest["files"].items()}
+        _terminal.say_json({"files": files, "parity": manifest["parity"]})
+        return
     for kind, name in manifest["files"].items():
         differences = manifest["parity"].get(kind)
         note = (

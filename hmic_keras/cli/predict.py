@@ -1,6 +1,7 @@
 """`hmic predict`."""
 
-import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,46 +12,86 @@ from . import _terminal
 
 
 def predict(
-    files: Annotated[list[str], typer.Argument(help="Audio files: wav, flac, ogg, mp3.")],
+    files: Annotated[
+        list[str], typer.Argument(help="Audio files, or folders of them: wav, flac, ogg, mp3.")
+    ],
     model: Annotated[
         str | None, typer.Option(help="Model name or path; the default model if left out.")
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="Table to write (CSV), one row a file."),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="Classes to show at each level.")] = 5,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print all probabilities as JSON.")
+        bool,
+        typer.Option("--json", help="Print all probabilities, or the summary, as JSON."),
     ] = False,
 ) -> None:
     """Tell which instruments play in audio files.
 
-    A file that cannot be read is reported, the others are answered, and the exit code is 1.
+    Folders are searched for audio files. A file that cannot be read is reported, the others
+    are answered, and the exit code is 1.
 
     Example: `hmic predict song.mp3 --top 3`
     """
-    from ..errors import AudioError
-
     with _terminal.quiet():
-        from .. import zoo
+        from .. import batch, zoo
         from ..inference import Predictor
 
+        if out is not None:
+            batch.check_table_path(out)
         predictor = Predictor(model or zoo.DEFAULT_MODEL)
-    answers: dict[str, Any] = {}
-    failed = False
-    for file in files:
-        try:
-            with _terminal.quiet():
-                answers[file] = predictor.predict(file)
-        except AudioError as error:
-            _terminal.error(str(error))
-            failed = True
-            continue
-        if not as_json:
-            _terminal.say(file)
-            _terminal.out.print(_table(answers[file], top))
-    if as_json:
-        plain = {file: answer.to_dict() for file, answer in answers.items()}
-        typer.echo(json.dumps(plain, indent=2, ensure_ascii=False))
+        found = batch.find_audio(files)
+        results = batch.predict_files(predictor, found)
+        if out is None:
+            failed = _show(results, top, as_json)
+        else:
+            failed = _write(results, len(found), predictor.taxonomy, out, as_json)
     if failed:
         raise typer.Exit(1)
+
+
+def _show(results: Iterable[Any], top: int, as_json: bool) -> int:
+    """Prints each answer; returns how many files have none."""
+    answers: dict[str, Any] = {}
+    failed = 0
+    for result in results:
+        if isinstance(result.outcome, Exception):
+            _terminal.error(str(result.outcome))
+            failed += 1
+        elif as_json:
+            answers[result.path] = result.outcome.to_dict()
+        else:
+            _terminal.say(result.path)
+            _terminal.out.print(_table(result.outcome, top))
+    if as_json:
+        _terminal.say_json(answers)
+    return failed
+
+
+def _write(results: Iterable[Any], total: int, taxonomy: Any, out: Path, as_json: bool) -> int:
+    """Writes the table and prints a summary; returns how many files have no answer."""
+    from ..batch import write_table
+
+    with _terminal.progress() as progress:
+        counts = write_table(out, taxonomy, _watched(results, total, progress))
+    if as_json:
+        _terminal.say_json({"files": total, **counts, "table": str(out)})
+    else:
+        failed = f", {counts['failed']} failed" if counts["failed"] else ""
+        _terminal.say(f"{total} file(s): {counts['ok']} answered{failed}; see {out}")
+    return counts["failed"]
+
+
+def _watched(
+    results: Iterable[Any], total: int, progress: Callable[[str, int, int], None]
+) -> Iterator[Any]:
+    for done, result in enumerate(results, start=1):
+        if isinstance(result.outcome, Exception):
+            _terminal.error(str(result.outcome))
+        yield result
+        progress("predict", done, total)
 
 
 def _table(prediction: Any, top: int) -> Table:

@@ -257,8 +257,10 @@ def _open(path: Path) -> Iterator[Any]:
     import soundfile
 
     _check_file(path)
+    # As bytes, since soundfile refuses a name that is no Unicode.
+    name = os.fsencode(path) if os.name == "posix" else path
     try:
-        sound = soundfile.SoundFile(path)
+        sound = soundfile.SoundFile(name)
     # TypeError: soundfile takes the suffix `.raw` for samples without a header.
     except (soundfile.SoundFileError, TypeError) as error:
         raise AudioError(
