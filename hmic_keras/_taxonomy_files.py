@@ -19,6 +19,7 @@ from .errors import TaxonomyError
 SUFFIXES = (".yaml", ".yml", ".json", ".csv")
 _MAX_FILE_BYTES = 4 * 2**20
 _TEXT_TAG = "tag:yaml.org,2002:str"
+_ONLY_TEXT = frozenset({_TEXT_TAG})
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 # Deeper than any valid file: one mapping a level, a list, the document.
 _MAX_DEPTH = MAX_LEVELS + 2
@@ -207,9 +208,9 @@ class _YamlBuilder:
 
         self._loader = loader
         self._path = path
-        self._kinds = {_TEXT_TAG}
-        if nulls:
-            self._kinds.add("tag:yaml.org,2002:null")
+        self._kinds = _ONLY_TEXT | ({"tag:yaml.org,2002:null"} if nulls else frozenset())
+        # Plain text that begins with any other character is text, whatever follows.
+        self._ambiguous = {"", *(first or "" for first in loader.yaml_implicit_resolvers)}
         self._yaml = yaml
         self._next: Callable[[], Any] = loader.get_event
 
@@ -232,7 +233,7 @@ class _YamlBuilder:
 
     def _value(self, event: Any, depth: int) -> Any:
         yaml = self._yaml
-        if getattr(event, "anchor", None) is not None:
+        if event.anchor is not None:
             raise TaxonomyError(
                 f"{self._place(event)}: YAML anchors and aliases are refused; write it out."
             )
@@ -259,13 +260,12 @@ class _YamlBuilder:
         yaml = self._yaml
         found: dict[str, Any] = {}
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
-            place = self._place(event)
             if not isinstance(event, yaml.ScalarEvent | yaml.AliasEvent):
-                raise TaxonomyError(f"{place}: a key must be text.")
-            kinds, self._kinds = self._kinds, {_TEXT_TAG}
+                raise TaxonomyError(f"{self._place(event)}: a key must be text.")
+            kinds, self._kinds = self._kinds, _ONLY_TEXT
             key = self._value(event, depth)
             if key in found:
-                raise TaxonomyError(f"{place}: the key {key!r} occurs twice.")
+                raise TaxonomyError(f"{self._place(event)}: the key {key!r} occurs twice.")
             self._kinds = kinds
             if depth == 1 and key == "attributes":
                 self._kinds = kinds | {"tag:yaml.org,2002:int"}
@@ -275,7 +275,7 @@ class _YamlBuilder:
 
     def _scalar(self, event: Any) -> str | int | None:
         value: str = event.value
-        if event.style or not event.implicit[0]:
+        if event.style or value[:1] not in self._ambiguous:
             return value
         tag = self._loader.resolve(self._yaml.ScalarNode, value, (True, False))
         if tag == _TEXT_TAG:

@@ -860,21 +860,20 @@ class Taxonomy:
     def _checked_parents(
         self, level: str, child: str, parents: Sequence[ClassKey]
     ) -> tuple[ClassKey, ...]:
+        own = self._level_numbers[level]
+        places = []
         for parent_level, parent in parents:
-            positions = self._indices[self._level_number(parent_level)]
-            if parent not in positions or not self._is_coarser(parent_level, level):
+            number = self._level_number(parent_level)
+            place = self._indices[number].get(parent)
+            if place is None or number <= own:
                 raise TaxonomyError(self._parent_fault(level, child, parent_level, parent))
-        if len(set(parents)) < len(parents):
+            places.append((number, place))
+        if len(set(places)) < len(places):
             raise TaxonomyError(
                 f"Class {child!r} (level {level!r}) names a parent twice. Received: "
                 f"{[name for _, name in parents]}"
             )
-        return tuple(
-            sorted(
-                parents,
-                key=lambda key: (self._level_number(key[0]), self._position(key[1], key[0])),
-            )
-        )
+        return tuple((self.levels[n], self._classes[n][i]) for n, i in sorted(places))
 
     def _is_coarser(self, level: str, than: str) -> bool:
         return self._level_numbers[level] > self._level_numbers[than]
