@@ -266,10 +266,10 @@ def _gather(
 
 
 def nested_groups(parts: TaxonomyParts) -> dict[str, Any]:
-    """Writes the short form of a taxonomy; where classes or links would get lost, refuses.
+    """Writes the short form of a taxonomy.
 
     Raises:
-        TaxonomyError: If groups cannot say it; their order is for the caller to check.
+        TaxonomyError: If classes or links would get lost.
     """
     if len(parts.levels) < 2:
         raise _not_nested(parts, "it has one level only")

@@ -349,28 +349,23 @@ class Taxonomy:
     def to_nested(self) -> dict[str, Any]:
         """Returns nested groups, which `from_nested` reads back with `levels=self.levels`.
 
-        Name, provenance, attributes and the names of the levels are not part of them.
+        The groups have the same classes and links. Name, provenance, attributes and the names
+        of the levels are not part of them, and classes stand under their groups: what is read
+        back is equal to this taxonomy if its classes follow the order of their parents.
 
         Returns:
             Coarsest groups to finer ones and, innermost, to lists of finest classes.
 
         Raises:
-            TaxonomyError: If nested groups cannot say it: there is one level only, a group
-                above the finest level has several parents or none, a link skips a level
-                between groups, a class of the finest level has no parent or repeats a link
-                that others imply, or the classes would come out in another order.
+            TaxonomyError: If nested groups cannot say it: there is one level only, a finest
+                class has no parent, a group in between has several parents, none, or one that
+                is not at the next level, or a group has both groups and finest classes in it.
 
         Example:
             >>> Taxonomy.from_dict({"brass": ["horn"], "other": []}).to_nested()
             {'brass': ['horn'], 'other': []}
         """
-        groups = nested_groups(self._parts())
-        if Taxonomy.from_nested(groups, levels=self.levels) != self:
-            raise TaxonomyError(
-                f"Taxonomy {self.name!r} cannot be written as nested groups without a change "
-                "in the order of its classes. Use `to_dict` or `to_frame`."
-            )
-        return groups
+        return nested_groups(self._parts())
 
     def to_frame(self) -> "pd.DataFrame":
         """Returns a DataFrame with a column for each level, finest first.
