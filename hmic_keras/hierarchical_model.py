@@ -7,7 +7,6 @@ from typing import Any
 import keras
 
 from . import losses, streaming_metrics
-from ._links import direct_links
 from .errors import LabelError, ModelError
 from .taxonomy import Taxonomy
 
@@ -228,7 +227,7 @@ class HierarchicalModel(keras.Model):
                 "`consistency` must be a finite number of at least 0. Received: "
                 f"{consistency!r}"
             )
-        links = direct_links(self.taxonomy) if consistency else []
+        links = self.taxonomy.linked_levels() if consistency else []
         return _Training(augmentation, float(consistency), links)
 
     def _losses_by_level(self, loss: Any) -> dict[str, Any] | None:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._links import direct_links
 from ..taxonomy import Taxonomy
 from ._checks import Thresholds, checked, cutoffs_by_level, score_arrays
 
@@ -89,7 +88,7 @@ def violation_rate(
     """
     arrays = score_arrays(taxonomy, scores)
     violations = pairs = 0
-    for parent, child, links in direct_links(taxonomy):
+    for parent, child, links in taxonomy.linked_levels():
         above = arrays[parent][:, links[:, 0]] + tolerance
         broken = arrays[child][:, links[:, 1]] > above
         violations += int(broken.sum())
@@ -119,7 +118,7 @@ def clip_violation_rate(taxonomy: Taxonomy, scores: Mapping[str, ArrayLike]) -> 
     """
     arrays = score_arrays(taxonomy, scores)
     broken = np.zeros(len(next(iter(arrays.values()))), bool)
-    direct = direct_links(taxonomy)
+    direct = taxonomy.linked_levels()
     for parent, child, links in direct:
         lacking = (arrays[child][:, links[:, 1]] >= 0.5) & (
             arrays[parent][:, links[:, 0]] < 0.5
