@@ -66,8 +66,9 @@ class _Config:
                 copy = json.loads(json.dumps(dict(value), allow_nan=False))
             except (TypeError, ValueError):
                 copy = None
-            named = copy is not None and all(isinstance(key, str) for key in value)
-            self._require(name, "settings by name, of numbers, texts, lists and dicts", named)
+            named = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+            rule = "settings by name, of numbers, texts, lists and dicts"
+            self._require(name, rule, named and copy is not None)
             object.__setattr__(self, name, copy)
 
 

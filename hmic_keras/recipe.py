@@ -91,7 +91,7 @@ class Recipe:
         if not isinstance(values, Mapping) or set(values) - set(known):
             found = sorted(map(str, values)) if isinstance(values, Mapping) else repr(values)
             raise HmicError(f"A recipe holds {known}, by name. Received: {found}")
-        parts = {"model": ModelConfig, "training": TrainConfig}
+        parts: dict[str, Any] = {"model": ModelConfig, "training": TrainConfig}
         return cls(
             **{
                 name: parts[name].from_dict(value) if name in parts else value

@@ -27,7 +27,6 @@ FLOORS = {
     "taxonomies": 0,
     "label_map": 0,
     "_label_closure": 0,
-    "_links": 0,
     "_taxonomy_edit": 0,
     "_taxonomy_files": 0,
     "_taxonomy_forms": 0,

@@ -15,7 +15,6 @@ import keras
 
 from .. import __version__, layers
 from ..config import ModelConfig, TrainConfig
-from ..data.augmentation import HostAugmentation
 from ..data.pipeline import audio_errors, make_dataset
 from ..errors import HmicError, LabelError, ModelError
 from ..hierarchical_model import HierarchicalModel
@@ -324,7 +323,11 @@ def _augmentation(config: TrainConfig, sample_rate: int) -> tuple[Any, Any]:
         )
     except ValueError as error:
         raise HmicError(f"`augmentation`: {error}") from error
-    return None if on_host is None else HostAugmentation.from_dict(on_host), on_device
+    if on_host is None:
+        return None, on_device
+    from ..data.augmentation import HostAugmentation
+
+    return HostAugmentation.from_dict(on_host), on_device
 
 
 def _thresholds(
