@@ -19,6 +19,18 @@ from .inference import Predictor
 
 __all__ = ["Report", "evaluate", "predict_clips"]
 
+_COLUMNS = (
+    "ap",
+    "roc_auc",
+    "f1",
+    "best_f1",
+    "best_threshold",
+    "calibration_error",
+    "brier_score",
+    "positives",
+    "observed",
+)
+
 
 @dataclass(frozen=True)
 class Report:
@@ -42,10 +54,10 @@ class Report:
     def _per_class_csv(self) -> str:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["level", "class", "ap", "f1", "positives", "observed"])
+        writer.writerow(["level", "class", *_COLUMNS])
         for level, result in self.results["levels"].items():
             for name, row in result["per_class"].items():
-                values = [row[key] for key in ("ap", "f1", "positives", "observed")]
+                values = [row[key] for key in _COLUMNS]
                 writer.writerow([level, name, *("" if v is None else v for v in values)])
         return text.getvalue()
 

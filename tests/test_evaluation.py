@@ -62,7 +62,8 @@ def test_results_are_the_metrics_of_scores_computed_by_the_bare_model(tiny, clip
     assert report.results["clips"] == 12
     for level in ("fine", "coarse"):
         found, wanted = report.results["levels"][level], expected["levels"][level]
-        for key in ("map", "map_micro", "map_baseline", "f1", "f1_micro"):
+        keys = ("map", "map_micro", "map_baseline", "roc_auc", "best_f1", "f1", "f1_micro")
+        for key in (*keys, "calibration_error", "calibration_error_micro", "brier_score"):
             assert found[key] == pytest.approx(wanted[key], abs=1e-6), key
         assert found["tags_dropped"] == wanted["tags_dropped"]
     assert report.results["hierarchical"] == pytest.approx(expected["hierarchical"])
@@ -96,6 +97,10 @@ def test_a_report_writes_three_files(report, clips, tmp_path):
         assert int(row["observed"]) == (column >= 0).sum()
         stated = report.results["levels"][level]["per_class"][name]["ap"]
         assert row["ap"] == "" if stated is None else float(row["ap"]) == stated
+        full = report.results["levels"][level]["per_class"][name]
+        assert set(row) == {"level", "class", *full}
+        for key, value in full.items():
+            assert row[key] == ("" if value is None else str(value))
     picture = matplotlib.image.imread(paths[2])
     assert min(picture.shape[:2]) > 400
     assert len(np.unique(picture[..., :3].reshape(-1, 3), axis=0)) > 10

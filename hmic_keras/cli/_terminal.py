@@ -14,7 +14,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-_SCORES = {"map": "mAP", "map_baseline": "chance", "f1": "F1", "f1_micro": "micro F1"}
+_SCORES = {
+    "map": "mAP",
+    "map_baseline": "chance",
+    "roc_auc": "ROC-AUC",
+    "f1": "F1",
+    "f1_micro": "micro F1",
+}
 
 out = Console()
 err = Console(stderr=True)
