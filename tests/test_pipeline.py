@@ -10,11 +10,13 @@ import tensorflow as tf
 from audio_files import FORMATS, bell, cut, tone, write, write_float
 
 import hmic_keras.data
+from hmic_keras.config import AudioConfig
+from hmic_keras.data import prepare_clips
 from hmic_keras.data._graph_files import GraphFiles
 from hmic_keras.data.audio import load_audio
 from hmic_keras.data.pipeline import audio_errors, make_dataset
 from hmic_keras.data.sources.folder import LabelledClips
-from hmic_keras.errors import AudioError, HmicError, MissingDependencyError
+from hmic_keras.errors import AudioError, HmicError, MissingDependencyError, RecordError
 from hmic_keras.taxonomy import Taxonomy
 
 TAXONOMY = Taxonomy.from_dict({"strings": ["violin", "cello"], "brass": ["trumpet"]})
@@ -174,6 +176,139 @@ def test_files_of_every_kind_come_resampled(tmp_path):
         np.testing.assert_array_equal(waveform, load_audio(path))
 
 
+# Onsets, balance, augmentation, records
+
+
+@pytest.fixture
+def noted(ramps):
+    """The ramps with two notes each: trumpet at 0.1 s, and cello at 0.9 s of odd clips."""
+    events = [[(2, 0.1, 0.2), *([(1, 0.9, 1.0)] if c % 2 else [])] for c in range(10)]
+    return LabelledClips(TAXONOMY, ramps.paths, {"fine": -np.ones((10, 3))}, tuple(events))
+
+
+def prepared(clips, tmp_path):
+    audio = AudioConfig(sample_rate=RATE, fmax=500.0)
+    return prepare_clips(
+        clips, tmp_path / "records", audio=audio, clips_per_shard=4, processes=1
+    )
+
+
+class Later:
+    """An augmentation that wants half as much again and gives its last two thirds."""
+
+    context = 1.5
+
+    def __call__(self, waveform, random):
+        assert waveform.dtype == np.float32
+        assert len(waveform) == 1500
+        waveform[:500] = -1  # in place, which must not reach what is held in memory
+        return waveform[500:].astype(np.float64)
+
+
+TRAINING = [
+    {"seed": 3, "crop_seconds": 2.0, "balance": 0.7},
+    {"crops": "onset", "balance": 1.0, "first_epoch": 2},
+    {"augment": lambda x, random: x * random.random()},
+    {"augment": Later(), "crops": "onset"},
+]
+
+
+@pytest.mark.parametrize("options", TRAINING)
+def test_every_source_gives_the_same_batches(noted, tmp_path, options):
+    expected = ramp_dataset(noted, training=True, **options)
+    files = ramp_dataset(noted, training=True, **options, cache=False)
+    records = ramp_dataset(prepared(noted, tmp_path), training=True, **options)
+    for _ in range(2):
+        waveforms, labels, _ = one_pass(expected)
+        # Records hold 16 bits, and the ramps' steps are half as high.
+        for other, bound in ((files, 0), (records, 1 / 65536)):
+            found, same, _ = one_pass(other)
+            np.testing.assert_allclose(found, waveforms, rtol=0, atol=bound)
+            np.testing.assert_array_equal(same["fine"], labels["fine"])
+            assert other.element_spec == expected.element_spec
+
+
+def test_a_resumed_run_sees_the_passes_it_would_have_seen(ramps):
+    def passes(first, count, **options):
+        dataset = ramp_dataset(ramps, training=True, first_epoch=first, **options)
+        return [one_pass(dataset)[0] for _ in range(count)]
+
+    for options in ({"seed": 2}, {"augment": lambda x, random: x + random.random()}):
+        whole = passes(0, 4, **options)
+        for mine, theirs in zip(passes(2, 2, **options), whole[2:], strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+        assert not np.array_equal(whole[0], whole[2])
+
+
+def test_crops_contain_an_onset(noted):
+    dataset = ramp_dataset(noted, training=True, crops="onset")
+    seen = set()
+    for _ in range(6):
+        clips, starts = whereabouts(one_pass(dataset)[0])
+        for clip, start in zip(clips, starts, strict=True):
+            inside = [at for at in (100, 900) if start <= at < start + 1000]
+            assert 100 in inside or (clip % 2 and inside)
+            seen.add((clip % 2, inside[0]))
+    assert seen == {(0, 100), (1, 100), (1, 900)}
+
+
+def test_balance_draws_rare_classes_more_often(ramps):
+    labels = np.zeros((10, 3))
+    labels[:9, 0] = labels[9, 1] = 1
+    clips = LabelledClips(TAXONOMY, ramps.paths, {"fine": labels})
+    for balance, expected in ((0.0, 1), (1.0, 5)):
+        _, labels, _ = one_pass(ramp_dataset(clips, training=True, balance=balance))
+        assert labels["fine"][:, 1].sum() == expected
+        assert len(labels["fine"]) == 10
+    # Evaluation is never balanced.
+    _, labels, _ = one_pass(ramp_dataset(clips, balance=1.0))
+    assert labels["fine"][:, 1].sum() == 1
+
+
+@CACHES
+def test_an_augmentation_gets_its_context(ramps, cache):
+    clips = ramps.subset([5, 6, 7, 8, 9])
+    dataset = ramp_dataset(clips, training=True, augment=Later(), cache=cache)
+    for _ in range(2):
+        numbers, starts = whereabouts(one_pass(dataset)[0])
+        assert sorted(numbers) == [5, 6, 7, 8, 9]
+        assert (starts >= 500).all()
+    # Evaluation is never augmented.
+    assert (one_pass(ramp_dataset(clips, augment=Later(), cache=cache))[0] > 0).all()
+
+
+def test_a_shorter_answer_of_an_augmentation_is_repeated(ramps):
+    dataset = ramp_dataset(ramps, training=True, augment=lambda x, random: x[:400])
+    waveforms, _, _ = one_pass(dataset)
+    np.testing.assert_array_equal(waveforms[:, 400:800], waveforms[:, :400])
+    np.testing.assert_array_equal(waveforms[:, 800:], waveforms[:, :200])
+
+
+@pytest.mark.parametrize("answer", [np.zeros((2, 500)), np.zeros(0), np.zeros(5, int), None])
+def test_an_augmentation_that_returns_no_waveform(ramps, answer):
+    dataset = ramp_dataset(ramps, training=True, augment=lambda x, random: answer)
+    with pytest.raises(HmicError, match="`augment` must return"), audio_errors():
+        one_pass(dataset)
+
+
+def test_records_suit_their_rate_and_a_cut_one_is_named(ramps, tmp_path):
+    clips = prepared(ramps, tmp_path)
+    dataset = ramp_dataset(clips)
+    with pytest.raises(HmicError, match=r"`sample_rate` must be that of .*1000 Hz.*16000"):
+        make_dataset(clips)
+    (tmp_path / "records" / "shard-00001-of-00003.tfrecord").write_bytes(b"")
+    with pytest.raises(RecordError, match=r"ends within clip '4\.wav'"), audio_errors():
+        one_pass(dataset)
+
+
+def test_onset_crops_need_notes(ramps):
+    for events in (None, tuple(np.zeros((0, 3)) for _ in range(10))):
+        clips = LabelledClips(TAXONOMY, ramps.paths, ramps.labels, events)
+        with pytest.raises(HmicError, match=r'`crops="onset"` needs labelled notes'):
+            ramp_dataset(clips, training=True, crops="onset")
+        one_pass(ramp_dataset(clips, crops="onset"))
+
+
 # Bad input
 
 
@@ -217,6 +352,13 @@ def test_other_tensorflow_errors_pass_through():
         ({"seed": -1}, "seed"),
         ({"decoder": "librosa"}, "decoder"),
         ({"num_parallel_calls": 0}, "num_parallel_calls"),
+        ({"first_epoch": -1}, "first_epoch"),
+        ({"first_epoch": 0.5}, "first_epoch"),
+        ({"balance": 1.01}, "balance"),
+        ({"balance": np.nan}, "balance"),
+        ({"crops": "centre"}, "crops"),
+        ({"augment": "loud", "training": True}, "augment"),
+        ({"augment": type("A", (Later,), {"context": 0.5})(), "training": True}, "augment"),
         ({"sample_rate": 10}, "sample_rate"),
     ],
 )
@@ -324,6 +466,17 @@ def test_tfio_crops_and_repeats_as_soundfile_does(ramps, cache):
         np.testing.assert_array_equal(waveforms, one_pass(expected)[0])
     assert sizes == [4, 4, 2]
     assert dataset.element_spec == expected.element_spec
+
+
+@pytest.mark.tfio
+@needs_tfio
+@CACHES
+@pytest.mark.parametrize("options", TRAINING)
+def test_tfio_follows_the_same_plan(noted, options, cache):
+    expected = ramp_dataset(noted, training=True, **options)
+    dataset = ramp_dataset(noted, training=True, **options, decoder="tfio", cache=cache)
+    for _ in range(2):
+        np.testing.assert_array_equal(one_pass(dataset)[0], one_pass(expected)[0])
 
 
 @pytest.mark.tfio
