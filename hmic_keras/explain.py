@@ -1,4 +1,4 @@
-"""Explaining a decision: which fine classes a coarse one was made of."""
+"""Explaining a decision: which fine classes a coarse one was made of, and when they sound."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,12 +6,18 @@ from typing import Any
 import keras
 import numpy as np
 
+from .config import AudioConfig
 from .errors import ModelError
 from .heads import children_of
 from .heads.f2ca import ATTENTION_SUFFIX
+from .models import TIME_POOL
 from .taxonomy import Taxonomy
 
-__all__ = ["attention_maps", "map_classes", "plot_attention"]
+__all__ = ["attention_maps", "map_classes", "plot_attention", "time_scores"]
+
+# Long enough to tell the step of any backbone, whatever it pads at the ends.
+_PROBE_FRAMES = 4096
+_WINDOWS_AT_ONCE = 128
 
 
 def attention_maps(model: Any, waveforms: Any, level: str | None = None) -> np.ndarray:
@@ -115,6 +121,92 @@ def plot_attention(
     axes.set_xticklabels([columns[i] for i in order], rotation=60, ha="right")
     figure.colorbar(image, label="attention weight")
     return figure
+
+
+def time_scores(
+    model: Any, clip: Any, *, window_seconds: float = 1.0
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Scores every class over time: what the model would answer for the music around a moment.
+
+    The backbone runs once over the whole clip. The trained pooling and method are then applied
+    to a window of its sequence around each step, as they were to whole clips in training; a
+    single step would be no such thing, since its mean and its maximum are the same. With a
+    window as long as the clip, every step scores as the clip does. Windows near an end are
+    moved inwards, so all are equally long. The backbone's own view reaches further than a
+    window, so edges are blurred by its receptive field.
+
+    Args:
+        model: A model built by `build_model` with waveforms or log-mel spectrograms as input.
+        clip: One input without a batch axis: `(samples,)` at the model's sample rate, or
+            `(frames, mels)`.
+        window_seconds: Length of a window in seconds; shorter ones follow the music more
+            closely, and are further from what the model was trained on.
+
+    Returns:
+        The times of the steps in seconds, float64 `(steps,)`, each the centre of its step, and
+        probabilities by level, float32 `(steps, num_classes)`.
+
+    Raises:
+        ModelError: If the model has no time axis that seconds can be told of, or the clip or
+            the window does not fit.
+
+    Example:
+        >>> import hmic_keras as hk
+        >>> clip = np.zeros(32000, "float32")
+        >>> seconds, scores = time_scores(hk.load_model("hmic-demo"), clip)
+        >>> seconds[:3].tolist(), scores["coarse"].shape
+        ([0.07, 0.23, 0.39], (13, 7))
+    """
+    audio = AudioConfig.from_dict(model.manifest["audio"])
+    sequence = _sequence_of(model)
+    clip = np.asarray(clip, "float32")
+    if clip.ndim != len(model.inputs[0].shape) - 1 or not np.isfinite(clip).all():
+        raise ModelError(
+            f"`clip` must be one input of the shape {tuple(model.inputs[0].shape[1:])}, all "
+            f"numbers finite. Received: shape {clip.shape}"
+        )
+    if not window_seconds > 0:
+        raise ModelError(f"`window_seconds` must be positive. Received: {window_seconds!r}")
+    found = np.asarray(keras.Model(model.input, sequence)(clip[np.newaxis], training=False))[0]
+    step = _frames_in_a_step(model, sequence)
+    step_seconds = step * audio.hop_length / audio.sample_rate
+    width = min(len(found), max(1, round(window_seconds / step_seconds)))
+    seconds = (np.arange(len(found)) * step + (step - 1) / 2) * (
+        audio.hop_length / audio.sample_rate
+    )
+    return seconds, _score_windows(keras.Model(sequence, model.output), found, width)
+
+
+def _sequence_of(model: Any) -> Any:
+    pools = [layer for layer in model.layers if layer.name == TIME_POOL]
+    if not pools or model.manifest["input"] == "embedding":
+        raise ModelError(
+            "Scores over time need a model of waveforms or log-mel spectrograms. Received a "
+            f"model with input={model.manifest['input']!r}"
+        )
+    return pools[0].input
+
+
+def _frames_in_a_step(model: Any, sequence: Any) -> int:
+    spectrograms = [layer for layer in model.layers if layer.name == "log_mel_spectrogram"]
+    start = spectrograms[0].output if spectrograms else model.inputs[0]
+    backbone = keras.Model(start, sequence)
+    steps = backbone.compute_output_shape((1, _PROBE_FRAMES, start.shape[-1]))[1]
+    return round(_PROBE_FRAMES / steps)
+
+
+def _score_windows(head: Any, found: np.ndarray, width: int) -> dict[str, np.ndarray]:
+    # All windows inside the clip, and for each step the one that is best centred on it.
+    windows = np.lib.stride_tricks.sliding_window_view(found, width, axis=0).swapaxes(1, 2)
+    parts = [
+        head(windows[start : start + _WINDOWS_AT_ONCE], training=False)
+        for start in range(0, len(windows), _WINDOWS_AT_ONCE)
+    ]
+    nearest = np.clip(np.arange(len(found)) - (width - 1) // 2, 0, len(windows) - 1)
+    return {
+        level: np.concatenate([np.asarray(part[level]) for part in parts])[nearest]
+        for level in parts[0]
+    }
 
 
 def _family_order(links: np.ndarray, size: int) -> np.ndarray:
