@@ -18,6 +18,7 @@ from hmic_keras.config import TrainConfig
 from hmic_keras.data import demo_clips
 from hmic_keras.errors import ModelError
 
+pytestmark = pytest.mark.xdist_group("demo")
 ROOT = Path(hk.__file__).parents[1]
 METHODS = ("gmp", "f2ca")
 
