@@ -25,6 +25,7 @@ from hmic_keras import backbones, heads, zoo
 from hmic_keras.cli import _completion, app
 from hmic_keras.data.sources.folder import write_labels
 
+pytestmark = pytest.mark.xdist_group("cli")
 COMMANDS = typer.main.get_command(app).commands
 YAML = "strings: [violin, cello]\nbrass: [trumpet]\n"
 

@@ -19,6 +19,7 @@ from hmic_keras.data import demo_clips
 from hmic_keras.errors import ModelError
 from hmic_keras.recipe import Recipe
 
+pytestmark = pytest.mark.xdist_group("demo")
 ROOT = Path(hk.__file__).parents[1]
 METHODS = ("gmp", "f2ca")
 
