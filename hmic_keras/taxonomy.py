@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _taxonomy_edit as edit
+from ._files import write_text
 from ._label_closure import (
     UNOBSERVED,
     as_labels,
@@ -23,7 +24,7 @@ from ._label_closure import (
     spread_absence,
 )
 from ._links import join_pairs, sorted_pairs
-from ._taxonomy_files import check_suffix, read_table, read_tree, write_table, write_tree
+from ._taxonomy_files import check_suffix, csv_text, read_table, read_tree, write_tree
 from ._taxonomy_forms import (
     Attribute,
     Attributes,
@@ -391,6 +392,19 @@ class Taxonomy:
         rows = [[cell or None for cell in row] for row in table_rows(self._parts())]
         return pd.DataFrame(rows, columns=list(self.levels), dtype=object)
 
+    def to_csv(self) -> str:
+        """Returns the text of a CSV file with a column for each level, finest first.
+
+        The rows are those of `to_frame`, with empty text for empty cells.
+
+        Example:
+            >>> print(Taxonomy.from_dict({"brass": ["horn", "tuba"]}).to_csv(), end="")
+            fine,coarse
+            horn,brass
+            tuba,brass
+        """
+        return csv_text(self.levels, table_rows(self._parts()))
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the taxonomy to a file, whole or not at all, in the format of its suffix.
 
@@ -413,7 +427,7 @@ class Taxonomy:
         """
         path = Path(path)
         if check_suffix(path, "a taxonomy file") == ".csv":
-            write_table(path, self.levels, table_rows(self._parts()))
+            write_text(path, self.to_csv())
         else:
             write_tree(path, self.to_dict())
 
