@@ -437,13 +437,13 @@ class Taxonomy:
         """Keeps some classes of a level, what is below them and the ancestors of all these.
 
         Classes keep their order. Coarser classes without a descendant among those kept go, and
-        so do levels left empty. Every mask of the subset equals the part of the original's
-        that belongs to the classes kept: where a class in between was left out, a skip link
-        takes its place.
+        so do levels left empty. At `level` exactly the classes given stay, but every mask of
+        the subset equals the part of the original's that belongs to the classes kept: where a
+        class in between was left out, a skip link takes its place.
 
         Args:
             classes: Names of classes of `level`, in any order.
-            level: Their level; the finest by default. At `level` exactly these are kept.
+            level: Their level; the finest by default.
 
         Returns:
             The smaller taxonomy, of the same name.
