@@ -61,7 +61,7 @@ def restrict(parts: TaxonomyParts, kept: Collection[ClassKey]) -> TaxonomyParts:
 
 
 def select(parts: TaxonomyParts, classes: Collection[str], level: str) -> set[ClassKey]:
-    """Returns the classes given, what is below them, and the ancestors of all these.
+    """Returns the classes given, what is below them, and the coarser ancestors of all these.
 
     At `level` and below, nothing else comes along.
     """
@@ -76,8 +76,8 @@ def select(parts: TaxonomyParts, classes: Collection[str], level: str) -> set[Cl
     reached: set[ClassKey] = set()
     for key, above in parents.items():
         if key in kept or key in reached:
-            reached.update(parent for parent in above if parent[0] in coarser)
-    return kept | reached
+            reached.update(above)
+    return kept | {key for key in reached if key[0] in coarser}
 
 
 def merge(first: TaxonomyParts, second: TaxonomyParts, name: str) -> TaxonomyParts:

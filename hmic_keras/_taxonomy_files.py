@@ -93,11 +93,6 @@ def write_tree(path: Path, content: dict[str, Any]) -> None:
         write_text(path, yaml_text(content))
 
 
-def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Writes a CSV file, whole or not at all."""
-    write_text(path, csv_text(header, rows))
-
-
 def yaml_text(content: dict[str, Any]) -> str:
     """Returns YAML that `read_tree` reads back: short lists on one line, text in any script."""
     import yaml

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._files import write_text
 from ._label_closure import UNOBSERVED, as_labels
-from ._taxonomy_files import check_suffix, read_table, read_tree, write_table, write_tree
+from ._taxonomy_files import check_suffix, csv_text, read_table, read_tree, write_tree
 from ._taxonomy_forms import ClassKey, brief, check_name, check_text, hint
 from .errors import LabelError, TaxonomyError
 from .taxonomy import Taxonomy
@@ -215,7 +216,7 @@ class LabelMap:
             for tag, targets in self.targets.items()
             for column in ([_column(self.taxonomy, one) for one in targets] or [""])
         ]
-        write_table(path, _CSV_COLUMNS, rows)
+        write_text(path, csv_text(_CSV_COLUMNS, rows))
 
     @property
     def dropped(self) -> tuple[str, ...]:

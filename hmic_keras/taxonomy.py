@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _taxonomy_edit as edit
+from ._files import write_text
 from ._label_closure import (
     UNOBSERVED,
     as_labels,
@@ -23,7 +24,7 @@ from ._label_closure import (
     spread_absence,
 )
 from ._links import join_pairs, sorted_pairs
-from ._taxonomy_files import check_suffix, read_table, read_tree, write_table, write_tree
+from ._taxonomy_files import check_suffix, csv_text, read_table, read_tree, write_tree
 from ._taxonomy_forms import (
     Attribute,
     Attributes,
@@ -391,6 +392,19 @@ class Taxonomy:
         rows = [[cell or None for cell in row] for row in table_rows(self._parts())]
         return pd.DataFrame(rows, columns=list(self.levels), dtype=object)
 
+    def to_csv(self) -> str:
+        """Returns the text of a CSV file with a column for each level, finest first.
+
+        The rows are those of `to_frame`, with empty text for empty cells.
+
+        Example:
+            >>> print(Taxonomy.from_dict({"brass": ["horn", "tuba"]}).to_csv(), end="")
+            fine,coarse
+            horn,brass
+            tuba,brass
+        """
+        return csv_text(self.levels, table_rows(self._parts()))
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the taxonomy to a file, whole or not at all, in the format of its suffix.
 
@@ -413,7 +427,7 @@ class Taxonomy:
         """
         path = Path(path)
         if check_suffix(path, "a taxonomy file") == ".csv":
-            write_table(path, self.levels, table_rows(self._parts()))
+            write_text(path, self.to_csv())
         else:
             write_tree(path, self.to_dict())
 
@@ -423,13 +437,13 @@ class Taxonomy:
         """Keeps some classes of a level, what is below them and the ancestors of all these.
 
         Classes keep their order. Coarser classes without a descendant among those kept go, and
-        so do levels left empty. Every mask of the subset equals the part of the original's
-        that belongs to the classes kept: where a class in between was left out, a skip link
-        takes its place.
+        so do levels left empty. At `level` exactly the classes given stay, but every mask of
+        the subset equals the part of the original's that belongs to the classes kept: where a
+        class in between was left out, a skip link takes its place.
 
         Args:
             classes: Names of classes of `level`, in any order.
-            level: Their level; the finest by default. At `level` exactly these are kept.
+            level: Their level; the finest by default.
 
         Returns:
             The smaller taxonomy, of the same name.
