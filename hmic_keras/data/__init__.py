@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .audio import load_audio as load_audio
+    from .augmentation import HostAugmentation as HostAugmentation
     from .pipeline import make_dataset as make_dataset
     from .sources.demo import demo_clips as demo_clips
     from .sources.folder import LabelledClips as LabelledClips
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from .synthesis import render_corpus as render_corpus
 
 _HOMES = {
+    "HostAugmentation": ".augmentation",
     "LabelledClips": ".sources.folder",
     "demo_clips": ".sources.demo",
     "load_audio": ".audio",
@@ -24,6 +26,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "HostAugmentation",
     "LabelledClips",
     "demo_clips",
     "load_audio",
