@@ -20,12 +20,12 @@ _TELEPHONE_RATE = 8000
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "speed": {"factor": (0.95, 1.05), "probability": 0.3},
-    "pitch": {"semitones": (-1.0, 1.0), "probability": 0.3},
-    "tempo": {"factor": (0.9, 1.1), "probability": 0.3},
+    "pitch": {"semitones": (-1.0, 1.0), "probability": 0.2},
+    "tempo": {"factor": (0.9, 1.1), "probability": 0.2},
     "codec": {
         "formats": ("mp3", "vorbis", "telephone"),
         "quality": (0.05, 0.5),
-        "probability": 0.3,
+        "probability": 0.2,
     },
 }
 _LIMITS = {
