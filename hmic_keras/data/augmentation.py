@@ -100,11 +100,10 @@ class HostAugmentation:
                 "'mp3' out of its `formats` or take another sample rate."
             )
         self._stretch = _import_stretch() if {"pitch", "tempo"} & set(self._steps) else None
-        self.context = math.prod(
-            max(1.0, self._steps[name]["factor"][1])
-            for name in ("speed", "tempo")
-            if name in self._steps
-        )
+        faster = [
+            self._steps[name]["factor"][1] for name in ("speed", "tempo") if name in self._steps
+        ]
+        self.context = math.prod((max(1.0, factor) for factor in faster), start=1.0)
 
     def __call__(self, waveform: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Returns the start of the changed waveform.
