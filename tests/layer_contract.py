@@ -166,28 +166,39 @@ def check_graphs(make, inputs, expected, jit):
     unknown = keras.tree.map_structure(
         lambda one: tf.TensorSpec((None,) * one.ndim, tf.float32), inputs
     )
-    function = graph(make(), input_signature=[unknown])
+    training = graph(make(), True, input_signature=[unknown])
     for wanted in expected:
         pairs = zip(
-            keras.tree.flatten(function(inputs)), keras.tree.flatten(wanted), strict=True
+            keras.tree.flatten(training(inputs)), keras.tree.flatten(wanted), strict=True
         )
         for one, other in pairs:
             np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+    inference = graph(make(), False, input_signature=[unknown]).get_concrete_function()
+    kinds = {operation.type for operation in inference.graph.get_operations()}
+    assert kinds <= {"Placeholder", "Identity", "NoOp"}, "inference pays for what is not done"
     if jit:
         # XLA has a random generator of its own, so its numbers are others.
-        function = graph(make(), jit_compile=True)
-        first, second = run(function, inputs), run(function, inputs)
+        function = graph(make(), True, jit_compile=True)
+        first, second = (
+            check_like(function(inputs), inputs),
+            check_like(function(inputs), inputs),
+        )
         assert differ(first, inputs)
         assert differ(first, second)
 
 
-def graph(layer, **options):
-    return tf.function(lambda x, training=True: layer(x, training=training), **options)
+def graph(layer, training, **options):
+    return tf.function(lambda x: layer(x, training=training), **options)
 
 
 def run(layer, inputs):
-    """Calls a layer for training; the result has the shapes and dtypes of the inputs."""
-    result = keras.tree.map_structure(np.asarray, layer(inputs, training=True))
+    """Calls a layer for training."""
+    return check_like(layer(inputs, training=True), inputs)
+
+
+def check_like(result, inputs):
+    """Checks that a result is finite and of the shapes of the inputs; returns it as arrays."""
+    result = keras.tree.map_structure(np.asarray, result)
     for one, given in zip(keras.tree.flatten(result), keras.tree.flatten(inputs), strict=True):
         assert one.shape == given.shape
         assert one.dtype == np.float32

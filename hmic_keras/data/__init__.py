@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .audio import load_audio as load_audio
+    from .augmentation import HostAugmentation as HostAugmentation
     from .pipeline import make_dataset as make_dataset
     from .prepare import prepare_clips as prepare_clips
     from .prepared import PreparedClips as PreparedClips
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .synthesis import render_corpus as render_corpus
 
 _HOMES = {
+    "HostAugmentation": ".augmentation",
     "LabelledClips": ".sources.folder",
     "PreparedClips": ".prepared",
     "demo_clips": ".sources.demo",
@@ -30,6 +32,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "HostAugmentation",
     "LabelledClips",
     "PreparedClips",
     "demo_clips",

@@ -62,8 +62,8 @@ class WaveformLayer(RandomLayer):
 class SpectralLayer(WaveformLayer):
     """Base of layers that are a random real response over frequency.
 
-    A subclass implements `response`. Responses of several such layers multiply, so
-    `Augmentation` applies neighbours with one pair of FFTs.
+    A subclass implements `response`. Neighbouring layers could share one pair of FFTs, but each
+    transforms only the examples it changes, which at the default probabilities costs less.
 
     Args:
         sample_rate: Sample rate in Hz.
@@ -94,13 +94,6 @@ class SpectralLayer(WaveformLayer):
             Factors of amplitude `(batch, bins)`.
         """
         raise NotImplementedError
-
-    def chosen_response(self, batch: Any, frequencies: Any) -> Any:
-        """Draws responses, which are 1 for the examples that stay as they are."""
-        response = self.response(batch, frequencies)
-        if self.probability == 1.0:
-            return response
-        return ops.where(self._uniform(batch, 1) < self.probability, response, 1.0)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

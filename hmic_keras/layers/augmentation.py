@@ -1,18 +1,15 @@
 """A chain of augmentations as one layer, from a recipe's plain values."""
 
 import inspect
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
-from ._augmenting import bin_frequencies, filter_by, length_of, limit_peak
 from ._mixing_layer import MixingLayer
 from ._random_layer import is_pair
-from ._waveform_layer import SpectralLayer, WaveformLayer
+from ._waveform_layer import WaveformLayer
 from .mixup import Mixup
 from .random_band_limit import RandomBandLimit
 from .random_clipping import RandomClipping
@@ -43,9 +40,7 @@ class Augmentation(keras.layers.Layer):
     """Changes a batch of waveforms and labels by chance, in training only.
 
     First the examples are mixed, then the waveform layers follow in their order: a recording
-    of several instruments goes through one room, one microphone and one recorder. Neighbouring
-    layers that are a response over frequency (`RandomEqualizer`, `RandomBandLimit`) share one
-    pair of FFTs.
+    of several instruments goes through one room, one microphone and one recorder.
 
     Args:
         waveform: Waveform layers, such as `RandomGain`.
@@ -109,21 +104,16 @@ class Augmentation(keras.layers.Layer):
         _check_names("The augmentation", spec, ("waveform", "mix"))
         waveform, mix = spec.get("waveform") or {}, spec.get("mix")
         _check_names("`waveform`", waveform, tuple(WAVEFORM_LAYERS))
-        seeds = (
-            int(np.random.SeedSequence([seed, index]).generate_state(1)[0] >> 1)
-            for index in itertools.count()
-        )
-
-        def make(kind: Any, name: str, options: Any) -> Any:
-            return _make(kind, name, options, sample_rate, next(seeds))
-
-        mixing = None
+        chosen = [(name, WAVEFORM_LAYERS[name], waveform[name]) for name in waveform]
         if mix is not None:
             name, options = _name_and_options(mix)
-            mixing = make(MIXING_LAYERS[name], name, options)
-        return cls(
-            [make(WAVEFORM_LAYERS[name], name, waveform[name]) for name in waveform], mixing
-        )
+            chosen.append((name, MIXING_LAYERS[name], options))
+        seeds = np.random.SeedSequence(seed).generate_state(len(chosen)) >> 1
+        layers = [
+            _make(kind, name, options, sample_rate, int(own))
+            for (name, kind, options), own in zip(chosen, seeds, strict=True)
+        ]
+        return cls(layers) if mix is None else cls(layers[:-1], layers[-1])
 
     def build(self, input_shape: Any) -> None:
         """Builds the layers; each checks its part of the input."""
@@ -143,14 +133,8 @@ class Augmentation(keras.layers.Layer):
         if not training:
             return inputs
         x, labels = inputs if self.mix is None else self.mix(inputs, training=True)
-        spectral = itertools.groupby(self.waveform, lambda one: isinstance(one, SpectralLayer))
-        for is_spectral, group in spectral:
-            neighbours = list(group)
-            if is_spectral and len(neighbours) > 1:
-                x = _filter_once(neighbours, x)
-                continue
-            for one in neighbours:
-                x = one(x, training=True)
+        for one in self.waveform:
+            x = one(x, training=True)
         return x, labels
 
     def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
@@ -166,18 +150,6 @@ class Augmentation(keras.layers.Layer):
             "waveform": [_config(one) for one in self.waveform],
             "mix": None if self.mix is None else _config(self.mix),
         }
-
-
-def _filter_once(group: list[Any], waveform: Any) -> Any:
-    """Applies layers that are a response over frequency with one pair of FFTs."""
-    batch, length = ops.shape(waveform)[0], length_of(waveform, 1)
-    responses = [
-        one.chosen_response(batch, bin_frequencies(length, one.sample_rate)) for one in group
-    ]
-    response = responses[0]
-    for other in responses[1:]:
-        response = response * other
-    return limit_peak(filter_by(ops.cast(waveform, "float32"), response))
 
 
 def _config(layer: Any) -> dict[str, Any]:
