@@ -11,28 +11,27 @@ or `level:name` for a class whose name a finer level also uses. A cell is 1 (pre
 (absent), a probability between them, or empty (unobserved); a class without a column is
 unobserved throughout. Columns that start with `_` or `meta_` are ignored.
 
-The standard library's `csv` reads it rather than pandas, which renames a repeated column,
-takes `NA` and `None` for empty and a ragged row for an index, all without a word.
+A file `events.csv` beside the table adds labelled notes (`hmic_keras.data.events`).
 """
 
-import csv
 import difflib
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..._files import atomic_path
-from ...errors import HmicError, LabelError, TaxonomyError
+from ...errors import LabelError, TaxonomyError
 from ...taxonomy import Taxonomy
+from .._splitting import held_out
+from .._tables import read_table, repeated, some, write_table
+from ..events import check_events, read_events
 
 UNOBSERVED = -1.0
 _PATH = "path"
 _IGNORED_PREFIXES = ("_", "meta_")
-_SHOWN = 5
+_EVENTS = "events.csv"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +45,13 @@ class LabelledClips:
         paths: One audio file a clip.
         labels: Level name to float32 `(clips, classes)`, finest level first: 1 present,
             0 absent, between them a probability, -1 unobserved.
+        events: One float32 array `(notes, 3)` a clip, index of the finest class, start and
+            end in seconds, sorted by start; or None where nobody labelled notes.
 
     Raises:
-        LabelError: If the number of label rows is not that of the paths, or the labels break
-            a rule of `Taxonomy.close_labels`.
+        LabelError: If the number of label rows or of event arrays is not that of the paths,
+            the labels break a rule of `Taxonomy.close_labels`, an array is not one of events,
+            or a clip has events of a class that is labelled absent.
 
     Example:
         >>> taxonomy = Taxonomy.from_dict({"strings": ["violin"], "brass": ["horn"]})
@@ -64,6 +66,7 @@ class LabelledClips:
     taxonomy: Taxonomy
     paths: tuple[Path, ...]
     labels: dict[str, np.ndarray]
+    events: tuple[np.ndarray, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "paths", tuple(Path(path) for path in self.paths))
@@ -75,6 +78,8 @@ class LabelledClips:
                     f"paths. Received shape: {values.shape}"
                 )
         object.__setattr__(self, "labels", closed)
+        if self.events is not None:
+            object.__setattr__(self, "events", self._checked_events(self.events))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -86,6 +91,7 @@ class LabelledClips:
             self.taxonomy,
             tuple(self.paths[i] for i in chosen),
             {level: values[chosen] for level, values in self.labels.items()},
+            None if self.events is None else tuple(self.events[i] for i in chosen),
         )
 
     def split(self, fraction: float, seed: int = 0) -> tuple["LabelledClips", "LabelledClips"]:
@@ -105,33 +111,29 @@ class LabelledClips:
         Raises:
             HmicError: If `fraction` is out of range or there are fewer than two clips.
         """
-        if not 0 < fraction < 1 or len(self) < 2:
-            raise HmicError(
-                "`split` needs a fraction above 0 and below 1, and at least two clips. "
-                f"Received: fraction={fraction!r} and {len(self)} clips"
-            )
-        order = np.random.default_rng(seed).permutation(len(self))
-        present = np.concatenate(list(self.labels.values()), axis=1) > 0.5
-        held = np.zeros(len(self), bool)
-        decided = np.zeros(len(self), bool)
-        counts = present.sum(axis=0)
-        for column in np.argsort(counts, kind="stable"):
-            if counts[column] < 2:
-                continue
-            members = order[present[order, column]]
-            target = min(max(1, round(fraction * len(members))), len(members) - 1)
-            _hold_out(members, target, held, decided)
-        # Clips that no class decided make up the rest of the share.
-        wanted = min(max(1, round(fraction * len(self))), len(self) - 1)
-        _hold_out(order, wanted, held, decided)
+        held = held_out(list(self.labels.values()), fraction, seed)
         return self.subset(np.flatnonzero(~held)), self.subset(np.flatnonzero(held))
 
-
-def _hold_out(members: np.ndarray, target: int, held: np.ndarray, decided: np.ndarray) -> None:
-    """Marks undecided `members` as held out up to `target`, and all of them as decided."""
-    free = members[~decided[members]]
-    held[free[: max(0, target - held[members].sum())]] = True
-    decided[members] = True
+    def _checked_events(self, events: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        if len(events) != len(self.paths):
+            raise LabelError(
+                f"`events` must have an array for each of the {len(self.paths)} paths. "
+                f"Received: {len(events)} arrays"
+            )
+        finest = self.taxonomy.levels[0]
+        names = self.taxonomy.classes(finest)
+        checked = check_events(events, len(names), [str(path) for path in self.paths])
+        rows = np.repeat(np.arange(len(checked)), [len(notes) for notes in checked])
+        columns = np.concatenate([np.zeros(0), *(notes[:, 0] for notes in checked)]).astype(int)
+        labels = self.labels[finest][rows, columns]
+        absent = np.flatnonzero((labels >= 0) & (labels <= 0.5))
+        if len(absent):
+            first = absent[0]
+            raise LabelError(
+                f"{self.paths[rows[first]]}: has events of {names[columns[first]]!r}, which is "
+                "labelled absent. Correct one of the two or leave the label unobserved."
+            )
+        return checked
 
 
 def read_clips(
@@ -140,6 +142,9 @@ def read_clips(
     root: str | os.PathLike[str] | None = None,
 ) -> LabelledClips:
     r"""Reads a table of audio files and labels; the module describes its format.
+
+    A file `events.csv` beside the table gives the clips their labelled notes. Its rows for
+    files that are not in the table are left out, so a part of a table can share the file.
 
     Args:
         csv_path: The table.
@@ -153,8 +158,9 @@ def read_clips(
     Raises:
         LabelError: If the table cannot be read, has unknown, repeated or no class columns, no
             rows, a repeated path, a missing audio file, a value that is neither 0, 1, a
-            probability nor empty, or labels that contradict the hierarchy. The message names
-            the table and, where there is one, the line and column.
+            probability nor empty, or labels that contradict the hierarchy; or if `events.csv`
+            cannot be read, contradicts the labels or names none of the files. The message
+            names the table and, where there is one, the line and column.
 
     Example:
         >>> import tempfile
@@ -166,7 +172,7 @@ def read_clips(
         array([[-1.,  1.]], dtype=float32)
     """
     csv_path = Path(csv_path)
-    header, rows = _read_table(csv_path)
+    header, rows = read_table(csv_path, "paths and labels")
     path_column, columns = _resolve_header(csv_path, header, taxonomy)
     if not rows:
         raise LabelError(f"{csv_path}: has no rows. Add a row for each audio file.")
@@ -185,12 +191,31 @@ def read_clips(
             if cell not in known:
                 known[cell] = _label_value(csv_path, line, header[column], cell)
             target[i] = known[cell]
+    base = csv_path.parent if root is None else Path(root)
+    events = _read_events(csv_path.parent / _EVENTS, taxonomy, base, paths)
     try:
-        return LabelledClips(taxonomy, paths, labels)
+        return LabelledClips(taxonomy, paths, labels, events)
     except LabelError as error:
         raise LabelError(
             f"{csv_path}: {error} (Row 0 is the first after the header.)"
         ) from error
+
+
+def _read_events(
+    table: Path, taxonomy: Taxonomy, base: Path, paths: Sequence[Path]
+) -> tuple[np.ndarray, ...] | None:
+    if not table.is_file():
+        return None
+    found: dict[Path, list[np.ndarray]] = {}
+    for cell, notes in read_events(table, taxonomy).items():
+        found.setdefault(_place(base, cell), []).append(notes)
+    if found and not found.keys() & set(paths):
+        raise LabelError(
+            f"{table}: none of its paths is in the table of labels. Write paths as there. "
+            f"Received, among others: {some([str(path) for path in found])}"
+        )
+    nothing = [np.zeros((0, 3), np.float32)]
+    return tuple(np.concatenate(found.get(path, nothing)) for path in paths)
 
 
 def write_labels(
@@ -216,11 +241,11 @@ def write_labels(
             fit the paths or the taxonomy.
     """
     texts = [Path(path).as_posix() for path in paths]
-    repeated = _repeated(texts)
-    if not texts or repeated or any(not os.fspath(path) for path in paths):
+    twice = repeated(texts)
+    if not texts or twice or any(not os.fspath(path) for path in paths):
         raise LabelError(
             f"{csv_path}: `paths` must name at least one file, each once. "
-            f"Received {len(texts)} paths, repeated: {_some(repeated) or 'none'}"
+            f"Received {len(texts)} paths, repeated: {some(twice) or 'none'}"
         )
     clips = LabelledClips(taxonomy, tuple(Path(text) for text in texts), dict(labels))
     finest = taxonomy.levels[0]
@@ -232,42 +257,7 @@ def write_labels(
             if level == finest or not np.array_equal(values, derived[level][:, i]):
                 names.append(_column_name(taxonomy, level, name))
                 columns.append([_cell(value) for value in values])
-    with (
-        atomic_path(csv_path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as stream,
-    ):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows(zip(*columns, strict=True))
-
-
-def _read_table(csv_path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Returns the header and the rows with their line numbers, blank lines left out."""
-    if not csv_path.is_file():
-        raise LabelError(f"{csv_path}: no such file. Name a CSV of paths and labels.")
-    rows: list[tuple[int, list[str]]] = []
-    try:
-        with csv_path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            for row in reader:
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    raise LabelError(
-                        f"{csv_path}: line {reader.line_num} has {len(row)} cells, the header "
-                        f"{len(header)}. Quote cells that contain a comma."
-                    )
-                rows.append((reader.line_num, row))
-    except UnicodeDecodeError as error:
-        raise LabelError(
-            f"{csv_path}: is not UTF-8 text. Save the table as CSV in UTF-8."
-        ) from error
-    except csv.Error as error:
-        raise LabelError(f"{csv_path}: is not a well-formed CSV ({error}).") from error
-    except OSError as error:
-        raise LabelError(f"{csv_path}: cannot be read ({error.strerror}).") from error
-    return header, rows
+    write_table(Path(csv_path), names, zip(*columns, strict=True))
 
 
 def _resolve_header(
@@ -283,11 +273,11 @@ def _resolve_header(
             f"{csv_path}: column {header.index('') + 1} has no name. Name or remove it (pandas "
             "adds one unless it writes with `index=False`)."
         )
-    if repeated := _repeated(header):
-        raise LabelError(f"{csv_path}: repeated columns: {_some(repeated)}. Keep one of each.")
+    if twice := repeated(header):
+        raise LabelError(f"{csv_path}: repeated columns: {some(twice)}. Keep one of each.")
     if _PATH not in header:
         raise LabelError(
-            f"{csv_path}: has no column `path`. Its columns: {_some(header)}. Add one with the "
+            f"{csv_path}: has no column `path`. Its columns: {some(header)}. Add one with the "
             "audio files."
         )
     columns: dict[int, tuple[str, str]] = {}
@@ -302,9 +292,9 @@ def _resolve_header(
                 unknown.append(name)
     if unknown:
         raise LabelError(_unknown_message(csv_path, unknown, taxonomy))
-    if repeated := _repeated(f"{level}:{name}" for level, name in columns.values()):
+    if twice := repeated(f"{level}:{name}" for level, name in columns.values()):
         raise LabelError(
-            f"{csv_path}: more than one column stands for {_some(repeated)}. Keep one of each."
+            f"{csv_path}: more than one column stands for {some(twice)}. Keep one of each."
         )
     if not columns:
         raise LabelError(
@@ -325,7 +315,7 @@ def _unknown_message(csv_path: Path, unknown: list[str], taxonomy: Taxonomy) -> 
         hints.append(f"{name!r} (did you mean {close[0]!r}?)" if close else repr(name))
     return (
         f"{csv_path}: columns that are not classes of taxonomy {taxonomy.name!r}: "
-        f"{_some(hints, quote=False)}. Correct them, or start the name of a column that is no "
+        f"{some(hints, quote=False)}. Correct them, or start the name of a column that is no "
         "class with `meta_`, so that it is ignored."
     )
 
@@ -337,20 +327,22 @@ def _read_paths(
     for line, cell in cells:
         if not cell:
             raise LabelError(f"{csv_path}: line {line} has no path. Name its audio file.")
-    # normpath, so that `a.wav` and `./a.wav` count as one file.
-    paths = [Path(os.path.normpath(base / cell)) for _, cell in cells]
-    if repeated := _repeated(str(path) for path in paths):
-        raise LabelError(
-            f"{csv_path}: files listed twice: {_some(repeated)}. Keep one row each."
-        )
+    paths = [_place(base, cell) for _, cell in cells]
+    if twice := repeated(str(path) for path in paths):
+        raise LabelError(f"{csv_path}: files listed twice: {some(twice)}. Keep one row each.")
     if missing := [
         cell for (_, cell), path in zip(cells, paths, strict=True) if not path.is_file()
     ]:
         raise LabelError(
             f"{csv_path}: {len(missing)} of {len(paths)} audio files are missing under {base}: "
-            f"{_some(missing)}. Correct the paths or the root folder."
+            f"{some(missing)}. Correct the paths or the root folder."
         )
     return tuple(paths)
+
+
+def _place(base: Path, cell: str) -> Path:
+    # normpath, so that `a.wav` and `./a.wav` count as one file.
+    return Path(os.path.normpath(base / cell))
 
 
 def _label_value(csv_path: Path, line: int, column: str, cell: str) -> float:
@@ -377,13 +369,3 @@ def _column_name(taxonomy: Taxonomy, level: str, name: str) -> str:
 def _cell(value: np.float32) -> str:
     # The shortest text that reads back to the same float32.
     return "" if value < 0 else np.format_float_positional(value, unique=True, trim="-")
-
-
-def _repeated(values: Iterable[str]) -> list[str]:
-    return [value for value, count in Counter(values).items() if count > 1]
-
-
-def _some(values: Sequence[str], *, quote: bool = True) -> str:
-    shown = ", ".join(repr(value) if quote else value for value in values[:_SHOWN])
-    more = len(values) - _SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown
