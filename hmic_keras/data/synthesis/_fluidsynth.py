@@ -1,22 +1,53 @@
-"""One FluidSynth with one SoundFont: a part in, its dry sound out."""
+"""FluidSynth with one SoundFont: a part in, its dry sound out."""
 
 import ctypes
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from hmic_keras.data._score import Note
+from hmic_keras.data.synthesis._instruments import Preset
+from hmic_keras.data.synthesis._score import Control, Note
 from hmic_keras.errors import AudioError, MissingDependencyError
 
 _LOG = logging.getLogger("hmic_keras")
 # FluidSynth computes blocks of 64 samples and applies events between them.
 _BLOCK = 64
+# Each channel of the library keeps one preset's samples in memory.
 _CHANNELS = 256
-_MODULATION_WHEEL, _ALL_CONTROLLERS_OFF = 1, 121
-_BEND_PER_SEMITONE = 4096
+_CHANNEL = 0
+_CONTROLLERS = {"vibrato": 1, "expression": 11}
+_ALL_CONTROLLERS_OFF = 121
+_BEND_CENTRE, _BEND_PER_SEMITONE = 8192, 4096
+_OK = 0
+# At one moment endings come first, so that a key can be struck again, and controls before
+# the notes that they shape.
+_OFF, _CONTROL, _ON = range(3)
+_pointer, _int = ctypes.c_void_p, ctypes.c_int
+_side = (ctypes.POINTER(ctypes.c_float), _int, _int)
+_SIGNATURES = {
+    "new_fluid_settings": (_pointer,),
+    "delete_fluid_settings": (None, _pointer),
+    "fluid_settings_setint": (_int, _pointer, ctypes.c_char_p, _int),
+    "fluid_settings_setnum": (_int, _pointer, ctypes.c_char_p, ctypes.c_double),
+    "new_fluid_synth": (_pointer, _pointer),
+    "delete_fluid_synth": (None, _pointer),
+    "fluid_synth_sfload": (_int, _pointer, ctypes.c_char_p, _int),
+    "fluid_synth_get_sfont_by_id": (_pointer, _pointer, _int),
+    "fluid_synth_add_sfont": (_int, _pointer, _pointer),
+    "fluid_synth_remove_sfont": (_int, _pointer, _pointer),
+    "fluid_synth_program_select": (_int, _pointer, _int, _int, _int, _int),
+    "fluid_synth_noteon": (_int, _pointer, _int, _int, _int),
+    "fluid_synth_noteoff": (_int, _pointer, _int, _int),
+    "fluid_synth_cc": (_int, _pointer, _int, _int, _int),
+    "fluid_synth_pitch_bend": (_int, _pointer, _int, _int),
+    "fluid_synth_all_sounds_off": (_int, _pointer, _int),
+    "fluid_synth_write_float": (_int, _pointer, _int, *_side, *_side),
+    "fluid_version": (None, *[ctypes.POINTER(_int)] * 3),
+}
 _LOG_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 _INSTALL = (
     "Install the library (Debian and Ubuntu: apt-get install libfluidsynth3; macOS: brew "
@@ -29,8 +60,24 @@ def _to_logging(level: int, message: bytes, _data: None) -> None:
     _LOG.debug("FluidSynth: %s", message.decode("utf-8", "replace"))
 
 
-def import_fluidsynth() -> tuple[Any, ctypes.CDLL]:
-    """Returns the Python binding and the FluidSynth library, its messages sent to the log.
+@lru_cache(maxsize=1)
+def _load(path: str) -> ctypes.CDLL:
+    library = ctypes.CDLL(path)
+    for name, (result, *arguments) in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    library.fluid_set_log_function.argtypes = [_int, _LOG_CALLBACK, _pointer]
+    library.fluid_set_log_function.restype = _pointer
+    for level in range(5):
+        library.fluid_set_log_function(level, _to_logging, None)
+    return library
+
+
+def import_fluidsynth() -> ctypes.CDLL:
+    """Returns the FluidSynth library, its messages sent to the log.
+
+    The Python binding finds it; the calls are made directly, since the binding offers neither
+    float output nor a SoundFont that several synthesisers share.
 
     Raises:
         MissingDependencyError: If the binding or the library is absent or too old.
@@ -38,19 +85,11 @@ def import_fluidsynth() -> tuple[Any, ctypes.CDLL]:
     try:
         import fluidsynth
 
-        # The binding has no function for float output or for the log, so call the library.
-        library = ctypes.CDLL(fluidsynth.lib)
-        library.fluid_set_log_function.argtypes = [ctypes.c_int, _LOG_CALLBACK, ctypes.c_void_p]
-        library.fluid_set_log_function.restype = ctypes.c_void_p
-        side = (ctypes.POINTER(ctypes.c_float), ctypes.c_int, ctypes.c_int)
-        library.fluid_synth_write_float.argtypes = [ctypes.c_void_p, ctypes.c_int, *side, *side]
+        return _load(fluidsynth.lib)
     except (ImportError, OSError, AttributeError) as error:
         raise MissingDependencyError(
             f"Rendering needs FluidSynth, which cannot be loaded ({error}). {_INSTALL}"
         ) from error
-    for level in range(5):
-        library.fluid_set_log_function(level, _to_logging, None)
-    return fluidsynth, library
 
 
 def fluidsynth_version() -> str:
@@ -59,19 +98,14 @@ def fluidsynth_version() -> str:
     Raises:
         MissingDependencyError: If FluidSynth cannot be loaded.
     """
-    _, library = import_fluidsynth()
+    library = import_fluidsynth()
     parts = (ctypes.c_int(), ctypes.c_int(), ctypes.c_int())
     library.fluid_version(*(ctypes.byref(part) for part in parts))
     return ".".join(str(part.value) for part in parts)
 
 
-class PartRenderer:
-    """Plays parts one at a time, dry, in mono.
-
-    The same calls in the same order on a new instance give the same samples. A voice that has
-    played before starts its next note a trace differently, so what must not depend on history
-    needs a new instance. That is cheap while another one has the presets loaded: instances in
-    one process share what they read from a SoundFont.
+class SoundLibrary:
+    """A SoundFont in memory and the players that share it.
 
     Args:
         soundfont: Path of the SoundFont.
@@ -83,61 +117,83 @@ class PartRenderer:
     """
 
     def __init__(self, soundfont: Path, sample_rate: int) -> None:
-        binding, self._library = import_fluidsynth()
+        self._library = import_fluidsynth()
         self._rate = sample_rate
-        self._synth = binding.Synth(
-            gain=0.5,
-            samplerate=float(sample_rate),
-            channels=_CHANNELS,
-            **{
-                "synth.reverb.active": 0,
-                "synth.chorus.active": 0,
-                "synth.dynamic-sample-loading": 1,
-                "synth.polyphony": 256,
-            },
+        self._settings = self._library.new_fluid_settings()
+        for name, value in (
+            (b"synth.reverb.active", 0),
+            (b"synth.chorus.active", 0),
+            (b"synth.dynamic-sample-loading", 1),
+            (b"synth.polyphony", 256),
+        ):
+            self._library.fluid_settings_setint(self._settings, name, value)
+        self._library.fluid_settings_setnum(self._settings, b"synth.gain", 0.5)
+        self._library.fluid_settings_setnum(
+            self._settings, b"synth.sample-rate", float(sample_rate)
         )
-        self._font = self._synth.sfload(str(soundfont))
+        self._keeper = self._new_synth(_CHANNELS)
+        self._font = self._library.fluid_synth_sfload(self._keeper, str(soundfont).encode(), 0)
         if self._font < 0:
+            self.close()
             raise AudioError(
                 f"soundfont: FluidSynth cannot load {soundfont}. The file is damaged, or it is "
                 "an SF3 and this FluidSynth was built without libsndfile; try an SF2."
             )
-        self._channels: dict[tuple[int, int], int] = {}
+        self._shared = self._library.fluid_synth_get_sfont_by_id(self._keeper, self._font)
+        self._kept: dict[Preset, int] = {}
+
+    def _new_synth(self, channels: int) -> int:
+        self._library.fluid_settings_setint(self._settings, b"synth.midi-channels", channels)
+        return self._library.new_fluid_synth(self._settings)
 
     def close(self) -> None:
         """Frees the synthesiser and the SoundFont."""
-        self._synth.delete()
+        self._library.delete_fluid_synth(self._keeper)
+        self._library.delete_fluid_settings(self._settings)
 
-    def load(self, preset: tuple[int, int]) -> int:
-        """Reads a preset's samples, if that is still to be done, and keeps them.
+    def keep(self, preset: Preset) -> None:
+        """Reads a preset's samples, if that is still to be done, and keeps them in memory."""
+        if preset not in self._kept and len(self._kept) < _CHANNELS:
+            channel = self._kept[preset] = len(self._kept)
+            self._library.fluid_synth_program_select(self._keeper, channel, self._font, *preset)
 
-        Args:
-            preset: `(bank, program)`.
+    @contextmanager
+    def player(self) -> Iterator["PartPlayer"]:
+        """Yields a new player.
 
-        Returns:
-            The channel on which the preset plays.
-
-        Raises:
-            AudioError: If the SoundFont has no such preset.
+        A voice that has played before starts its next note a trace differently, so what must
+        not depend on history needs a new player. That takes some milliseconds, as what was
+        read from the SoundFont is shared.
         """
-        if preset not in self._channels:
-            channel = len(self._channels)
-            if self._synth.program_select(channel, self._font, *preset) != 0:
-                raise AudioError(
-                    f"soundfont: no preset at bank {preset[0]}, program {preset[1]}. "
-                    "Use a SoundFont that has it."
-                )
-            self._channels[preset] = channel
-        return self._channels[preset]
+        synth = self._new_synth(16)
+        try:
+            font = self._library.fluid_synth_add_sfont(synth, self._shared)
+            yield PartPlayer(self, self._library, synth, font, self._rate)
+        finally:
+            self._library.fluid_synth_remove_sfont(synth, self._shared)
+            self._library.delete_fluid_synth(synth)
+
+
+class PartPlayer:
+    """Plays parts one at a time, dry; `SoundLibrary.player` makes one.
+
+    The same calls in the same order on a new instance give the same samples.
+    """
+
+    def __init__(
+        self, library: SoundLibrary, calls: ctypes.CDLL, synth: int, font: int, rate: int
+    ) -> None:
+        self._owner, self._library, self._rate = library, calls, rate
+        self._synth, self._font = synth, font
 
     def render(
         self,
-        notes: Iterable[Note],
-        preset: tuple[int, int],
+        notes: Sequence[Note],
+        preset: Preset,
         *,
         frames: int,
         detune: float = 0.0,
-        vibrato: int = 0,
+        controls: Sequence[Control] = (),
     ) -> np.ndarray:
         """Plays `notes` with one preset.
 
@@ -145,41 +201,59 @@ class PartRenderer:
             notes: What to play.
             preset: `(bank, program)`.
             frames: Length of the result in samples.
-            detune: Semitones added to every pitch, -2 to 2.
-            vibrato: Modulation-wheel value, 0 to 127.
+            detune: Semitones added to every pitch; with any bend, -2 to 2.
+            controls: Vibrato, swells and bends.
 
         Returns:
-            Mono samples, float32 of shape `(frames,)`; full scale is 1 but may be exceeded.
+            Left and right, float32 of shape `(2, frames)`; full scale is 1 but may be
+            exceeded.
 
         Raises:
             AudioError: If the SoundFont has no such preset.
         """
-        channel = self.load(preset)
-        synth = self._synth
-        synth.cc(channel, _ALL_CONTROLLERS_OFF, 0)
-        synth.cc(channel, _MODULATION_WHEEL, vibrato)
-        synth.pitch_bend(channel, round(detune * _BEND_PER_SEMITONE))
+        self._owner.keep(preset)
+        call, synth = self._library, self._synth
+        if call.fluid_synth_program_select(synth, _CHANNEL, self._font, *preset) != _OK:
+            raise AudioError(
+                f"soundfont: no preset at bank {preset[0]}, program {preset[1]}. "
+                "Use a SoundFont that has it."
+            )
+        call.fluid_synth_cc(synth, _CHANNEL, _ALL_CONTROLLERS_OFF, 0)
+        self._control(Control(0.0, "bend", 0.0), detune)
         blocks = -(-frames // _BLOCK)
         sound = np.zeros((2, blocks * _BLOCK), np.float32)
         done = 0
-        for at, is_on, key, velocity in self._events(notes, blocks):
+        for at, kind, _, event in self._events(notes, controls, blocks):
             self._write(sound, done, at)
             done = at
-            if is_on:
-                synth.noteon(channel, key, velocity)
+            if isinstance(event, Control):
+                self._control(event, detune)
+            elif kind == _ON:
+                call.fluid_synth_noteon(synth, _CHANNEL, event.key, event.velocity)
             else:
-                synth.noteoff(channel, key)
+                call.fluid_synth_noteoff(synth, _CHANNEL, event.key)
         self._write(sound, done, blocks)
-        synth.all_sounds_off(channel)
+        call.fluid_synth_all_sounds_off(synth, _CHANNEL)
         # The voices just silenced leave the synthesiser with the next block.
         self._write(np.zeros((2, _BLOCK), np.float32), 0, 1)
-        return sound.mean(axis=0)[:frames]
+        return sound[:, :frames]
 
-    def _events(self, notes: Iterable[Note], blocks: int) -> list[tuple[int, bool, int, int]]:
-        """Returns `(block, is_on, key, velocity)` in playing order, endings first."""
+    def _control(self, control: Control, detune: float) -> None:
+        if control.kind == "bend":
+            wheel = _BEND_CENTRE + round((control.value + detune) * _BEND_PER_SEMITONE)
+            wheel = min(max(wheel, 0), 2 * _BEND_CENTRE - 1)
+            self._library.fluid_synth_pitch_bend(self._synth, _CHANNEL, wheel)
+        else:
+            number, value = _CONTROLLERS[control.kind], round(127 * control.value)
+            self._library.fluid_synth_cc(self._synth, _CHANNEL, number, value)
+
+    def _events(
+        self, notes: Sequence[Note], controls: Sequence[Control], blocks: int
+    ) -> list[tuple[int, int, int, Note | Control]]:
+        """Returns `(block, kind, rank, event)` in playing order."""
         per_second = self._rate / _BLOCK
         sounding: dict[int, int] = {}
-        events = []
+        events: list[tuple[int, int, int, Note | Control]] = []
         for note in sorted(notes, key=lambda item: item.onset, reverse=True):
             on = round(note.onset * per_second)
             # A key struck again ends the earlier note, whose own end would cut the later one.
@@ -187,23 +261,18 @@ class PartRenderer:
                 round((note.onset + note.duration) * per_second), sounding.get(note.key, blocks)
             )
             if on < blocks and off > on:
-                events.append((on, True, note.key, note.velocity))
-                events.append((off, False, note.key, 0))
+                events.append((on, _ON, note.key, note))
+                events.append((off, _OFF, note.key, note))
                 sounding[note.key] = on
-        return sorted(event for event in events if event[0] < blocks)
+        events += [
+            (round(control.onset * per_second), _CONTROL, i, control)
+            for i, control in enumerate(controls)
+        ]
+        return sorted((e for e in events if e[0] < blocks), key=lambda event: event[:3])
 
     def _write(self, sound: np.ndarray, start: int, stop: int) -> None:
         if stop <= start:
             return
-        pointer = ctypes.POINTER(ctypes.c_float)
-        left, right = (side.ctypes.data_as(pointer) for side in sound)
-        self._library.fluid_synth_write_float(
-            self._synth.synth,
-            (stop - start) * _BLOCK,
-            left,
-            start * _BLOCK,
-            1,
-            right,
-            start * _BLOCK,
-            1,
-        )
+        left, right = (side.ctypes.data_as(_side[0]) for side in sound)
+        at, count = start * _BLOCK, (stop - start) * _BLOCK
+        self._library.fluid_synth_write_float(self._synth, count, left, at, 1, right, at, 1)

@@ -4,6 +4,7 @@ Ranges are the sounding ones of the instruments, in MIDI keys (60 is middle C).
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from hmic_keras.data.synthesis._instruments import (
@@ -16,6 +17,8 @@ from hmic_keras.data.synthesis._instruments import (
     Role,
     gm,
 )
+from hmic_keras.errors import TaxonomyError
+from hmic_keras.taxonomy import Taxonomy
 
 
 class _Family(NamedTuple):
@@ -37,7 +40,7 @@ _FAMILIES = (
         _CHORDAL,
         "acoustic_grand_piano 28 100, bright_acoustic_piano 28 100, "
         "electric_grand_piano 28 98, honky_tonk_piano 33 96, electric_piano_1 28 96, "
-        "electric_piano_2 28 96, harpsichord 41 89, clavinet 36 89",
+        "electric_piano_2 28 96, harpsichord 41 89, clavi 36 89",
     ),
     _Family(
         "mallets",
@@ -113,7 +116,7 @@ _FAMILIES = (
         ("melody", "arpeggio", "long"),
         "lead_1_square 48 96, lead_2_sawtooth 48 96, lead_3_calliope 48 96, "
         "lead_4_chiff 48 96, lead_5_charang 40 91, lead_6_voice 48 91, lead_7_fifths 48 91, "
-        "lead_8_bass_and_lead 36 84",
+        "lead_8_bass_lead 36 84",
         bend=2.0,
     ),
     _Family(
@@ -131,7 +134,7 @@ _FAMILIES = (
     _Family(
         "plucked",
         ("arpeggio", "chords", "melody"),
-        "sitar 48 84, banjo 48 81, shamisen 48 84, koto 48 91, kalimba 53 89, bagpipe 48 79, "
+        "sitar 48 84, banjo 48 81, shamisen 48 84, koto 48 91, kalimba 53 89, bag_pipe 48 79, "
         "fiddle 55 96, shanai 55 84",
         strum=0.02,
         bend=0.7,
@@ -171,9 +174,8 @@ _EXCEPTIONS: Mapping[int, tuple[Kind, tuple[Role, ...]]] = {
 
 
 def _programs() -> Iterator[tuple[str, Instrument]]:
-    for number, (family, text) in enumerate(
-        (family, text) for family in _FAMILIES for text in family.members.split(", ")
-    ):
+    members = [(family, text) for family in _FAMILIES for text in family.members.split(", ")]
+    for number, (family, text) in enumerate(members):
         name, low, high = text.split()
         kind, roles = _EXCEPTIONS.get(number, (family.kind, family.roles))
         yield (
@@ -196,13 +198,47 @@ PROGRAMS: tuple[tuple[str, Instrument], ...] = tuple(_programs())
 
 BY_NAME: Mapping[str, Instrument] = dict(PROGRAMS)
 
-DRUM_KIT = Instrument(
-    "drums",
-    ((DRUM_BANK, 0),),
-    35,
-    59,
-    ("drums", "cymbals"),
+DRUM_KIT = replace(
+    INSTRUMENTS["drums"],
+    presets=((DRUM_BANK, 0), *INSTRUMENTS["drums"].presets),
+    high=59,
+    roles=("kit", "kit", "drums", "cymbals"),
     keys=DRUM_KEYS | CYMBAL_KEYS,
 )
 """The drum kit as one class, cymbals included: the percussion channel of General MIDI."""
-KNOWN: tuple[str, ...] = tuple(sorted({*INSTRUMENTS, *BY_NAME}))
+_DRUM_KIT_NAMES = ("drum_kit",)
+_DRUM_CHANNEL = 10
+
+
+def instruments_of(taxonomy: Taxonomy) -> dict[str, Instrument]:
+    """Returns the instrument of each finest class of a taxonomy.
+
+    An attribute `program` (0 to 127) decides, or `channel: 10` for the drum kit; otherwise the
+    name: one of the tags of `openmic`, or a program of General MIDI as `general_midi` spells
+    it.
+
+    Args:
+        taxonomy: What is to be rendered.
+
+    Raises:
+        TaxonomyError: If a class has no known sound.
+    """
+    finest = taxonomy.levels[0]
+    found = {name: _instrument(name, {}) for name in taxonomy.classes(finest)}
+    if unknown := [name for name, instrument in found.items() if instrument is None]:
+        raise TaxonomyError(
+            f"Taxonomy {taxonomy.name!r} has finest classes without a known sound: "
+            f"{', '.join(unknown)}. Give them the attribute `program`, the number of a General "
+            f"MIDI program from 0 to 127, or a known name: {', '.join(INSTRUMENTS)}, or those "
+            "of the General MIDI programs."
+        )
+    return {name: instrument for name, instrument in found.items() if instrument is not None}
+
+
+def _instrument(name: str, attributes: Mapping[str, object]) -> Instrument | None:
+    program = attributes.get("program")
+    if isinstance(program, int) and 0 <= program < len(PROGRAMS):
+        return PROGRAMS[program][1]
+    if attributes.get("channel") == _DRUM_CHANNEL or name in _DRUM_KIT_NAMES:
+        return DRUM_KIT
+    return INSTRUMENTS.get(name) or BY_NAME.get(name)

@@ -22,6 +22,7 @@ Role = Literal[
     "cymbals",
     "drone",
     "drums",
+    "kit",
     "long",
     "melody",
     "ostinato",

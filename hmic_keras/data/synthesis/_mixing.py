@@ -1,7 +1,9 @@
 """From the dry sound of each part to one clip: band, colour, level, room, loudness."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 
@@ -17,7 +19,7 @@ _ACTIVITY_RANGE = 35.0
 # Silences no longer than this do not end a sounding interval.
 _BRIDGED_FRAMES = 5
 _LEVELS = (-10.0, 0.0)
-_PEAKS = (-12.0, -1.0)
+_PEAKS = (-18.0, -0.3)
 
 
 def oversampling(sample_rate: int) -> int:
@@ -28,42 +30,85 @@ def oversampling(sample_rate: int) -> int:
     return factor
 
 
+@dataclass(frozen=True)
+class Mix:
+    """A finished clip.
+
+    Attributes:
+        clip: Float32 of shape `(frames,)` or `(frames, 2)`.
+        activity: For each part the intervals in seconds during which its dry sound is within
+            35 dB of its loudest moment.
+        stems: For each part its share of the clip, in the same shape; their sum is the clip.
+            Empty if they were not asked for.
+    """
+
+    clip: np.ndarray
+    activity: list[list[tuple[float, float]]]
+    stems: list[np.ndarray]
+
+
 def mix(
-    rng: np.random.Generator, parts: Sequence[np.ndarray], sample_rate: int
-) -> tuple[np.ndarray, list[list[tuple[float, float]]]]:
+    rng: np.random.Generator,
+    parts: Sequence[tuple[np.ndarray, float]],
+    sample_rate: int,
+    *,
+    channels: Literal[1, 2] = 1,
+    stems: bool = False,
+) -> Mix:
     """Mixes dry parts into one clip.
 
     Each part is coloured by a smooth random equalisation, as different microphones and rooms
-    would, and set 0 to 10 dB below a common level (RMS where it sounds), so none drowns. The
-    sum gets the reverberation of a random room, or none, and a peak of -12 to -1 dBFS.
+    would, set 0 to 10 dB below a common level (RMS where it sounds), so none drowns, and
+    panned. The sum gets the reverberation of a random room, or none, and a peak of -18 to
+    -0.3 dBFS.
 
     Args:
         rng: Source of every choice.
-        parts: Dry mono sounds at `oversampling(sample_rate) * sample_rate`, of one length,
-            none of them silent.
+        parts: For each part its dry sound, `(2, frames)` at `oversampling(sample_rate) *
+            sample_rate`, of one length and not silent, and its pan from -1 to 1.
         sample_rate: Samples a second of the clip.
-
-    Returns:
-        The clip, float32 of shape `(frames,)`, and for each part the intervals in seconds
-        during which its dry sound is within 35 dB of its loudest moment.
+        channels: 1 for a mono clip, the stereo image folded; 2 for left and right.
+        stems: Whether to return each part's share of the clip.
     """
-    import soxr
-
     factor = oversampling(sample_rate)
-    padded = int(np.ceil(len(parts[0]) / factor / sample_rate + _ROOM_SECONDS)) * sample_rate
-    total = np.zeros(padded // 2 + 1, np.complex128)
-    activity = []
-    for part in parts:
-        dry = soxr.resample(part, factor * sample_rate, sample_rate) if factor > 1 else part
-        frames = len(dry)
+    frames = -(-parts[0][0].shape[1] // factor)
+    padded = int(np.ceil(frames / sample_rate + _ROOM_SECONDS)) * sample_rate
+    activity, spectra = [], []
+    for sound, pan in parts:
+        dry = _placed(sound, pan, channels, factor)
         power = _frame_power(dry, sample_rate)
         sounding = power > power.max() * 10 ** (-_ACTIVITY_RANGE / 10)
         gain = _gain(rng, _LEVELS) / np.sqrt(power[sounding].mean())
-        total += gain * _colour(rng, padded, sample_rate) * np.fft.rfft(dry, padded)
+        spectrum = np.fft.rfft(dry, padded)
+        spectrum *= gain * _colour(rng, padded, sample_rate)
         activity.append(_intervals(sounding, frames / sample_rate))
-    clip = np.fft.irfft(total * _room(rng, padded, sample_rate), padded)[:frames]
-    clip *= _gain(rng, _PEAKS) / np.abs(clip).max()
-    return clip.astype(np.float32), activity
+        if stems or not spectra:
+            spectra.append(spectrum)
+        else:
+            spectra[0] += spectrum
+    room = np.stack([_room(rng, padded, sample_rate)] * channels)
+    if channels == 2:
+        room[1] = _room_beside(rng, room[0])
+    sounds = [np.fft.irfft(spectrum * room, padded)[:, :frames] for spectrum in spectra]
+    clip = sum(sounds[1:], sounds[0])
+    gain = _gain(rng, _PEAKS) / np.abs(clip).max()
+    shaped = [(gain * sound).astype(np.float32).T.squeeze() for sound in (clip, *sounds)]
+    return Mix(shaped[0], activity, shaped[1:] if stems else [])
+
+
+def _placed(sound: np.ndarray, pan: float, channels: int, factor: int) -> np.ndarray:
+    """Pans at constant power, folds to mono if asked to, and brings to the clip's rate."""
+    import soxr
+
+    angle = (pan + 1) * np.pi / 4
+    left, right = np.sqrt(2) * np.cos(angle), np.sqrt(2) * np.sin(angle)
+    if channels == 1:
+        dry = (np.float32(0.5 * left) * sound[0] + np.float32(0.5 * right) * sound[1])[None]
+    else:
+        dry = sound * np.array([[left], [right]], np.float32)
+    if factor == 1:
+        return dry
+    return np.stack([soxr.resample(side, factor, 1) for side in dry])
 
 
 def _gain(rng: np.random.Generator, decibels: tuple[float, float]) -> float:
@@ -71,16 +116,23 @@ def _gain(rng: np.random.Generator, decibels: tuple[float, float]) -> float:
 
 
 @lru_cache(maxsize=4)
-def _frequencies(padded: int, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the FFT's frequencies in hertz and in octaves above 20 Hz."""
-    hertz = np.fft.rfftfreq(padded, 1 / sample_rate)
-    return hertz, np.log2(np.maximum(hertz, 20.0) / 20.0)
+def _hertz(padded: int, sample_rate: int) -> np.ndarray:
+    return np.fft.rfftfreq(padded, 1 / sample_rate)
+
+
+@lru_cache(maxsize=4)
+def _colour_basis(padded: int, sample_rate: int) -> np.ndarray:
+    """Returns one hat function a row: the weights of linear interpolation between anchors."""
+    octaves = np.log2(np.maximum(_hertz(padded, sample_rate), 20.0) / 20.0)
+    anchors = np.arange(0.0, 12.0, 1.5)
+    rows = [np.interp(octaves, anchors, unit) for unit in np.eye(len(anchors))]
+    return np.stack(rows).astype(np.float32)
 
 
 def _colour(rng: np.random.Generator, padded: int, sample_rate: int) -> np.ndarray:
-    _, octaves = _frequencies(padded, sample_rate)
-    anchors = np.arange(0.0, 12.0, 1.5)
-    return 10 ** (np.interp(octaves, anchors, rng.normal(0.0, 2.5, len(anchors))) / 20)
+    basis = _colour_basis(padded, sample_rate)
+    decibels = rng.normal(0.0, 2.5, len(basis))
+    return np.exp((np.log(10) / 20 * decibels).astype(np.float32) @ basis)
 
 
 def _room(rng: np.random.Generator, padded: int, sample_rate: int) -> np.ndarray:
@@ -90,20 +142,31 @@ def _room(rng: np.random.Generator, padded: int, sample_rate: int) -> np.ndarray
     delay = int(rng.uniform(0.003, 0.03) * sample_rate)
     corner = rng.uniform(1500.0, 6000.0)
     if rng.random() < 0.25:
-        return np.ones(padded // 2 + 1)
+        return np.ones(padded // 2 + 1, np.complex128)
     time = np.arange(int(0.9 * _ROOM_SECONDS * sample_rate)) / sample_rate
     tail = rng.standard_normal(len(time)) * 10 ** (-3 * time / decay)
     tail = np.concatenate([np.zeros(delay), tail / np.sqrt(np.sum(tail**2))])
-    hertz, _ = _frequencies(padded, sample_rate)
+    hertz = _hertz(padded, sample_rate)
     return 1.0 + wet * np.fft.rfft(tail, padded) / np.sqrt(1 + (hertz / corner) ** 2)
 
 
-def _frame_power(sound: np.ndarray, sample_rate: int) -> np.ndarray:
-    size = round(FRAME_SECONDS * sample_rate)
-    count = -(-len(sound) // size)
-    return np.mean(
-        np.pad(sound, (0, count * size - len(sound))).reshape(count, size) ** 2, axis=1
+def _room_beside(rng: np.random.Generator, room: np.ndarray) -> np.ndarray:
+    """Returns the same room heard from beside: another tail with the same decay."""
+    # The tail of noise turned by half a turn or not in a few broad bands is as loud and as
+    # long, yet differs from the first one.
+    turns = np.interp(
+        np.linspace(0, 1, len(room)), np.linspace(0, 1, 24), rng.uniform(-3.0, 3.0, 24)
     )
+    return 1.0 + (room - 1.0) * np.exp(1j * turns)
+
+
+def _frame_power(sound: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Returns the mean power of each frame over `(channels, frames)`."""
+    size = round(FRAME_SECONDS * sample_rate)
+    count = -(-sound.shape[1] // size)
+    padded = np.pad(sound, ((0, 0), (0, count * size - sound.shape[1])))
+    blocks = padded.reshape(len(sound), count, size)
+    return np.einsum("cns,cns->n", blocks, blocks) / (size * len(sound))
 
 
 def _intervals(sounding: np.ndarray, seconds: float) -> list[tuple[float, float]]:

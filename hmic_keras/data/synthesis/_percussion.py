@@ -89,5 +89,10 @@ def play_cymbals(rng: np.random.Generator, frame: Frame, instrument: Instrument)
     return notes
 
 
+def play_kit(rng: np.random.Generator, frame: Frame, instrument: Instrument) -> list[Note]:
+    """Plays drums and cymbals together."""
+    return play_drums(rng, frame, instrument) + play_cymbals(rng, frame, instrument)
+
+
 def _at(frame: Frame, start: float, sixteenth: int) -> float:
     return start + sixteenth / 4.0 + (frame.swing if sixteenth % 4 == 2 else 0.0)

@@ -149,7 +149,9 @@ def play_chorale(rng: np.random.Generator, frame: Frame, instrument: Instrument)
     """Plays one voice of a chorale, or chords where the instrument has many voices."""
     low, high = _span(rng, instrument, int(rng.integers(9, 15)))
     many = "chords" in instrument.roles or "pad" in instrument.roles
-    voices = [Walk(rng, frame, low, high) for _ in range(int(rng.integers(2, 5)) if many else 1)]
+    voices = [
+        Walk(rng, frame, low, high) for _ in range(int(rng.integers(2, 5)) if many else 1)
+    ]
     loudness = dynamics(rng, frame.bars)
     articulation = float(rng.choice([_DETACHED, _TENUTO, _LEGATO]))
     notes = []
@@ -158,7 +160,8 @@ def play_chorale(rng: np.random.Generator, frame: Frame, instrument: Instrument)
         for i, (onset, length) in enumerate(frame.bar(bar, rhythm)):
             keys = {walk.next(bar, strong=i % 2 == 0) for walk in voices}
             notes += [
-                Note(onset, length * articulation, key, int(loudness[bar])) for key in sorted(keys)
+                Note(onset, length * articulation, key, int(loudness[bar]))
+                for key in sorted(keys)
             ]
     return notes
 
@@ -184,7 +187,10 @@ def play_ostinato(rng: np.random.Generator, frame: Frame, instrument: Instrument
 
 def play_drone(rng: np.random.Generator, frame: Frame, instrument: Instrument) -> list[Note]:
     """Holds the tonic, or tonic and fifth, under everything."""
-    low, high = instrument.low, max(instrument.low + 24, (instrument.low + instrument.high) // 2)
+    low, high = (
+        instrument.low,
+        max(instrument.low + 24, (instrument.low + instrument.high) // 2),
+    )
     high = min(high, instrument.high)
     tonics = [key for key in range(low, high + 1) if key % 12 == frame.tonic]
     root = int(rng.choice(tonics))
