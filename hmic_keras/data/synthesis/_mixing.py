@@ -18,6 +18,8 @@ _ROOM_SECONDS = 2.0
 _ACTIVITY_RANGE = 35.0
 # Silences no longer than this do not end a sounding interval.
 _BRIDGED_FRAMES = 5
+# The random equalisation is drawn at so many points, so far apart from 20 Hz up.
+_ANCHORS, _ANCHOR_OCTAVES = 9, 1.5
 _LEVELS = (-10.0, 0.0)
 _PEAKS = (-18.0, -0.3)
 
@@ -73,7 +75,8 @@ def mix(
     factor = oversampling(sample_rate)
     frames = -(-parts[0][0].shape[1] // factor)
     padded = int(np.ceil(frames / sample_rate + _ROOM_SECONDS)) * sample_rate
-    activity, spectra = [], []
+    activity: list[list[tuple[float, float]]] = []
+    spectra: list[np.ndarray] = []
     for sound, pan in parts:
         dry = _placed(sound, pan, channels, factor)
         power = _frame_power(dry, sample_rate)
@@ -121,18 +124,17 @@ def _hertz(padded: int, sample_rate: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def _colour_basis(padded: int, sample_rate: int) -> np.ndarray:
-    """Returns one hat function a row: the weights of linear interpolation between anchors."""
+def _between_anchors(padded: int, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns for each frequency the anchor below it and how far it is to the next one."""
     octaves = np.log2(np.maximum(_hertz(padded, sample_rate), 20.0) / 20.0)
-    anchors = np.arange(0.0, 12.0, 1.5)
-    rows = [np.interp(octaves, anchors, unit) for unit in np.eye(len(anchors))]
-    return np.stack(rows).astype(np.float32)
+    below, share = np.divmod(octaves / _ANCHOR_OCTAVES, 1.0)
+    return below.astype(np.intp), share.astype(np.float32)
 
 
 def _colour(rng: np.random.Generator, padded: int, sample_rate: int) -> np.ndarray:
-    basis = _colour_basis(padded, sample_rate)
-    decibels = rng.normal(0.0, 2.5, len(basis))
-    return np.exp((np.log(10) / 20 * decibels).astype(np.float32) @ basis)
+    below, share = _between_anchors(padded, sample_rate)
+    nepers = (np.log(10) / 20 * rng.normal(0.0, 2.5, _ANCHORS)).astype(np.float32)
+    return np.exp(nepers[below] + np.diff(nepers)[below] * share)
 
 
 def _room(rng: np.random.Generator, padded: int, sample_rate: int) -> np.ndarray:

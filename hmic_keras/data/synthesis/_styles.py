@@ -74,8 +74,19 @@ STYLES: tuple[Style, ...] = (
         "band",
         2.0,
         frozenset(
-            {"bass", "brass", "cymbals", "drums", "keys", "organ", "plucked", "synth", "voice"}
-            | {"wind", "ensemble"}
+            {
+                "bass",
+                "brass",
+                "cymbals",
+                "drums",
+                "keys",
+                "organ",
+                "plucked",
+                "synth",
+                "voice",
+                "wind",
+                "ensemble",
+            }
         ),
         (2, 99),
         (84, 168),
@@ -87,8 +98,18 @@ STYLES: tuple[Style, ...] = (
         "chamber",
         1.5,
         frozenset(
-            {"bowed", "brass", "ensemble", "keys", "organ", "plucked", "reeds", "voice"}
-            | {"wind", "mallets"}
+            {
+                "bowed",
+                "brass",
+                "ensemble",
+                "keys",
+                "organ",
+                "plucked",
+                "reeds",
+                "voice",
+                "wind",
+                "mallets",
+            }
         ),
         (2, 99),
         (52, 104),
