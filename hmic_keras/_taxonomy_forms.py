@@ -7,6 +7,7 @@ is also where the two forms are described.
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from .errors import TaxonomyError
@@ -14,8 +15,14 @@ from .errors import TaxonomyError
 ClassKey = tuple[str, str]
 """A class, by its level and its name."""
 
+Attribute = str | int | tuple[str | int, ...]
+"""The value of an attribute of a class."""
+
+Attributes = Mapping[ClassKey, Mapping[str, Attribute]]
+"""The attributes of the classes that have any."""
+
 MAX_LEVELS = 32
-_FULL_KEYS = ("name", "provenance", "levels", "classes", "parents")
+_FULL_KEYS = ("name", "provenance", "levels", "classes", "parents", "attributes")
 
 
 class TaxonomyParts(NamedTuple):
@@ -25,7 +32,8 @@ class TaxonomyParts(NamedTuple):
     levels: tuple[str, ...]
     classes: tuple[tuple[str, ...], ...]
     parents: tuple[tuple[tuple[ClassKey, ...], ...], ...]
-    provenance: str
+    provenance: str = ""
+    attributes: Attributes = MappingProxyType({})
 
 
 def parse_form(data: Mapping[str, Any], name: str) -> TaxonomyParts:
@@ -41,7 +49,7 @@ def parse_form(data: Mapping[str, Any], name: str) -> TaxonomyParts:
         )
     if "levels" in data or "classes" in data:
         return _from_full(data, name)
-    return _from_short(data, name)
+    return parse_groups(data, name)
 
 
 def _mapping(value: object, what: str) -> Mapping[Any, Any]:
@@ -82,6 +90,7 @@ def _from_full(data: Mapping[str, Any], name: str) -> TaxonomyParts:
         classes=classes,
         parents=_full_parents(data.get("parents", {}), levels, classes),
         provenance=data.get("provenance", ""),
+        attributes=_full_attributes(data.get("attributes", {}), levels, classes),
     )
 
 
@@ -132,9 +141,81 @@ def _parent_key(
     return level, name
 
 
-def _from_short(data: Mapping[str, Any], name: str) -> TaxonomyParts:
+def _full_attributes(
+    data: object, levels: tuple[str, ...], classes: tuple[tuple[str, ...], ...]
+) -> Attributes:
+    found: dict[ClassKey, dict[str, Attribute]] = {}
+    by_level = _mapping(data, "'attributes'")
+    for level in by_level:
+        if level not in levels:
+            raise TaxonomyError(f"'attributes' has an unknown level {level!r}; known: {levels}")
+    for level, names in zip(levels, classes, strict=True):
+        known = set(names)
+        for name, given in _mapping(
+            by_level.get(level, {}), f"'attributes' of {level!r}"
+        ).items():
+            if name not in known:
+                raise TaxonomyError(
+                    f"'attributes' of {level!r} has an unknown class {name!r}."
+                    f"{hint(name, names)}"
+                )
+            pairs = _mapping(given, f"The attributes of {name!r}")
+            if pairs:
+                found[level, name] = {
+                    key: _attribute(value, key, name) for key, value in pairs.items()
+                }
+    return found
+
+
+def _attribute(value: object, key: object, name: str) -> Attribute:
+    check_name(key, f"The name of an attribute of {name!r}")
+    what = f"The attribute {key!r} of {name!r}"
+    if isinstance(value, (list, tuple)):
+        return tuple(_single_attribute(item, what) for item in value)
+    return _single_attribute(value, what)
+
+
+def _single_attribute(value: object, what: str) -> str | int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        # As a number, "321.30" would come back as 321.3.
+        raise TaxonomyError(
+            f"{what} must be text, a whole number or a list of these; write a number with a "
+            f"point as text. Received: {value!r}"
+        )
+    check_text(value, what)
+    return str(value)
+
+
+def parse_groups(
+    data: Mapping[str, Any], name: str, levels: Sequence[str] | None = None
+) -> TaxonomyParts:
+    """Takes nested groups, the short form, apart.
+
+    Args:
+        data: The groups, coarsest outside.
+        name: Name of the taxonomy.
+        levels: Level names, finest first; None for the short form's own.
+
+    Raises:
+        TaxonomyError: If a name, a value or the depth breaks a rule.
+    """
+    if not isinstance(data, Mapping) or not data:
+        raise TaxonomyError(
+            f"Nested groups must be a mapping that is not empty. Received: {brief(data)}"
+        )
     height = _height(data, 1)
-    levels = ("fine", "coarse") if height == 2 else tuple(f"level_{i}" for i in range(height))
+    if levels is None:
+        default = ("fine", "coarse")
+        levels = default if height == 2 else tuple(f"level_{i}" for i in range(height))
+    elif len(levels) != height:
+        raise TaxonomyError(
+            f"'levels' must name the {height} levels of these groups, finest first. Received: "
+            f"{brief(levels)}"
+        )
+    levels = tuple(levels)
+    check_levels(levels)
     found: list[dict[str, list[ClassKey]]] = [{} for _ in levels]
     _gather(data, height - 1, [], levels, found)
     return TaxonomyParts(
@@ -142,7 +223,6 @@ def _from_short(data: Mapping[str, Any], name: str) -> TaxonomyParts:
         levels=levels,
         classes=tuple(tuple(classes) for classes in found),
         parents=tuple(tuple(map(tuple, classes.values())) for classes in found),
-        provenance="",
     )
 
 
@@ -185,6 +265,68 @@ def _gather(
         known.extend(parents)
 
 
+def nested_groups(parts: TaxonomyParts) -> dict[str, Any]:
+    """Writes the short form of a taxonomy; where classes or links would get lost, refuses.
+
+    Raises:
+        TaxonomyError: If groups cannot say it; their order is for the caller to check.
+    """
+    if len(parts.levels) < 2:
+        raise _not_nested(parts, "it has one level only")
+    members: dict[ClassKey, Any] = {}
+    top = parts.levels[-1]
+    roots: dict[str, Any] = {}
+    for number in range(len(parts.levels) - 1, -1, -1):
+        level = parts.levels[number]
+        for name, above in zip(parts.classes[number], parts.parents[number], strict=True):
+            _hang((level, name), above, parts, members)
+            if level == top:
+                roots[name] = (level, name)
+    return {name: _grown(key, members) for name, key in roots.items()}
+
+
+def _hang(
+    key: ClassKey,
+    above: Sequence[ClassKey],
+    parts: TaxonomyParts,
+    members: dict[ClassKey, Any],
+) -> None:
+    """Enters a class among the members of its parents."""
+    level, name = key
+    number = parts.levels.index(level)
+    between = 0 < number < len(parts.levels) - 1
+    if between and [at for at, _ in above] != [parts.levels[number + 1]]:
+        raise _not_nested(
+            parts, f"{level}:{name} does not have exactly one parent, one level up"
+        )
+    if not number and not above:
+        raise _not_nested(parts, f"{level}:{name} has no parent")
+    for parent in above:
+        inner = members.setdefault(parent, {} if number else [])
+        if isinstance(inner, dict) != bool(number):
+            raise _not_nested(
+                parts, f"{parent[0]}:{parent[1]} has both groups and finest classes as children"
+            )
+        if number:
+            inner[name] = key
+        else:
+            inner.append(name)
+
+
+def _grown(key: ClassKey, members: Mapping[ClassKey, Any]) -> Any:
+    inner = members.get(key, [])
+    if isinstance(inner, list):
+        return inner
+    return {name: _grown(child, members) for name, child in inner.items()}
+
+
+def _not_nested(parts: TaxonomyParts, reason: str) -> TaxonomyError:
+    return TaxonomyError(
+        f"Taxonomy {parts.name!r} cannot be written as nested groups: {reason}. Use `to_dict` "
+        "or `to_frame`."
+    )
+
+
 # Names
 
 
@@ -211,6 +353,14 @@ def check_name(name: object, what: str) -> None:
             f"{what} must be printable text, neither empty nor with ':' or with spaces at its "
             f"ends. Received: {brief(name)}"
         )
+
+
+def check_text(value: object, what: str) -> None:
+    """Refuses what is no text, or holds control characters other than tabs and line ends."""
+    if not isinstance(value, str):
+        raise TaxonomyError(f"{what} must be text. Received: {brief(value)}")
+    if not value.replace("\n", "").replace("\t", "").isprintable():
+        raise TaxonomyError(f"{what} must be printable text. Received: {brief(value)}")
 
 
 def check_levels(levels: Sequence[object]) -> None:

@@ -4,32 +4,50 @@ import hashlib
 import importlib.resources
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._taxonomy_files import read_yaml
+from . import _taxonomy_edit as edit
+from ._label_closure import (
+    UNOBSERVED,
+    as_labels,
+    derive_parents,
+    refuse_contradictions,
+    spread_absence,
+)
+from ._links import join_pairs, sorted_pairs
+from ._taxonomy_files import check_suffix, read_table, read_tree, write_table, write_tree
 from ._taxonomy_forms import (
+    Attribute,
+    Attributes,
     ClassKey,
+    TaxonomyParts,
     brief,
     check_classes,
     check_levels,
     check_name,
+    check_text,
     hint,
+    nested_groups,
     parse_form,
+    parse_groups,
 )
+from ._taxonomy_tables import parse_rows, table_rows
 from .errors import LabelError, TaxonomyError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Taxonomy", "as_labels"]
 
-UNOBSERVED = -1.0
-_YAML_SUFFIXES = (".yaml", ".yml")
+_NO_ATTRIBUTES: Mapping[str, Attribute] = MappingProxyType({})
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,10 +56,11 @@ class Taxonomy:
 
     A class is known by its level and its name; two levels may use the same name. Its parents
     may sit at any coarser level, and it may have several or none. A class of a coarse level
-    may have no children. Make one with `load`, `from_file` or `from_dict`.
+    may have no children. Make one with `load`, `from_file`, `from_dict`, `from_nested` or
+    `from_frame`.
 
-    Two taxonomies are equal if their levels, classes, class order and links are; name and
-    provenance do not count.
+    Two taxonomies are equal if their levels, classes, class order and links are; name,
+    provenance and attributes do not count.
 
     Attributes:
         name: What the taxonomy is called.
@@ -65,11 +84,11 @@ class Taxonomy:
     _classes: tuple[tuple[str, ...], ...]
     _parents: tuple[tuple[tuple[ClassKey, ...], ...], ...]
     provenance: str = field(default="", compare=False)
+    _attributes: Attributes = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         check_name(self.name, "The taxonomy's name")
-        if not isinstance(self.provenance, str):
-            raise TaxonomyError(f"'provenance' must be text. Received: {self.provenance!r}")
+        check_text(self.provenance, "'provenance'")
         check_levels(self.levels)
         for level, classes in zip(self.levels, self._classes, strict=True):
             check_classes(level, classes)
@@ -90,11 +109,11 @@ class Taxonomy:
 
     @classmethod
     def load(cls, name_or_path: str | os.PathLike[str]) -> "Taxonomy":
-        """Loads a packaged taxonomy by name, or one from a YAML file by path.
+        """Loads a packaged taxonomy by name, or one from a YAML, JSON or CSV file by path.
 
         Args:
-            name_or_path: A packaged name such as `"openmic"`, or a path that ends in `.yaml`
-                or `.yml`.
+            name_or_path: A packaged name such as `"openmic"`, or a path with the suffix
+                `.yaml`, `.yml`, `.json` or `.csv`.
 
         Returns:
             The taxonomy.
@@ -115,30 +134,43 @@ class Taxonomy:
             or any(s in text for s in separators)
         ):
             return cls.from_file(name_or_path)
-        folder = importlib.resources.files("hmic_keras").joinpath("taxonomies")
-        packaged = sorted(
-            item.name.removesuffix(".yaml")
-            for item in folder.iterdir()
-            if item.name.endswith(".yaml")
-        )
+        packaged = cls.packaged()
         if text not in packaged:
             raise TaxonomyError(
                 f"There is no packaged taxonomy {text!r}.{hint(text, packaged)} Packaged: "
-                f"{', '.join(packaged)}. A file is given by its path, ending in .yaml or .yml."
+                f"{', '.join(packaged)}. A file is given by its path, ending in .yaml, .yml, "
+                ".json or .csv."
             )
-        with importlib.resources.as_file(folder.joinpath(f"{text}.yaml")) as path:
+        with importlib.resources.as_file(_packaged_files().joinpath(f"{text}.yaml")) as path:
             return cls.from_file(path)
+
+    @staticmethod
+    def packaged() -> tuple[str, ...]:
+        """Returns the names of the taxonomies that come with the package, sorted.
+
+        Example:
+            >>> Taxonomy.packaged()
+            ('general_midi', 'hornbostel_sachs', 'irmas', 'medley_solos_db', 'openmic')
+        """
+        names = (item.name for item in _packaged_files().iterdir())
+        return tuple(sorted(n.removesuffix(".yaml") for n in names if n.endswith(".yaml")))
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> "Taxonomy":
-        """Reads a taxonomy from a YAML file in either form that `from_dict` takes.
+        """Reads a taxonomy from a YAML, JSON or CSV file.
 
-        The file is data only: YAML tags, anchors, aliases and repeated keys are refused, and
-        so is any unquoted value that YAML reads as something else than text (`no`, `1`).
+        YAML and JSON hold either form that `from_dict` takes. They are data only: YAML tags,
+        anchors and aliases and repeated keys are refused, and so is any unquoted value that
+        YAML reads as something else than text (`no`, `1`), whole numbers as attributes apart.
+
+        CSV has a column for each level, finest first, under a header of their names. The cells
+        of a row that are not empty link a class to its parent, that to its own, and so on. An
+        empty cell skips a level. A class with several parents has several rows, and a row with
+        one cell names a class without parents or children of its own.
 
         Args:
-            path: A UTF-8 file that ends in `.yaml` or `.yml`, at most 4 MiB. Without a `name`
-                inside, the taxonomy is called after the file.
+            path: A UTF-8 file that ends in `.yaml`, `.yml`, `.json` or `.csv`, at most 4 MiB.
+                Without a `name` inside, the taxonomy is called after the file.
 
         Returns:
             The taxonomy.
@@ -148,12 +180,13 @@ class Taxonomy:
                 file and, where known, the line.
         """
         path = Path(path)
-        if path.suffix.lower() not in _YAML_SUFFIXES:
-            raise TaxonomyError(
-                f"{path}: a taxonomy file must end in .yaml or .yml. Received: "
-                f"{path.suffix or 'no suffix'}. Supported format: YAML."
-            )
-        content = read_yaml(path)
+        if check_suffix(path, "a taxonomy file") == ".csv":
+            header, rows = read_table(path)
+            try:
+                return cls._of(parse_rows(header, rows, path.stem))
+            except TaxonomyError as error:
+                raise TaxonomyError(f"{path}, {error}") from error
+        content = read_tree(path)
         try:
             return cls.from_dict(content, name=path.stem)
         except TaxonomyError as error:
@@ -171,7 +204,8 @@ class Taxonomy:
 
         The full form is the one that `to_dict` returns. It holds `levels` (finest first),
         `classes` (level to list of names) and, optionally, `parents` (level to class to list
-        of parents), `name` and `provenance`. A bare parent name is a class of the next coarser
+        of parents), `attributes` (level to class to a mapping of text, whole numbers or lists
+        of these), `name` and `provenance`. A bare parent name is a class of the next coarser
         level; `level:name` names one of any coarser level.
 
         Args:
@@ -193,20 +227,91 @@ class Taxonomy:
             >>> taxonomy.parents("kazoo", "fine")
             (('coarse', 'voice'), ('coarse', 'wind'))
         """
-        parts = parse_form(data, name)
-        return cls(
-            name=parts.name,
-            levels=parts.levels,
-            _classes=parts.classes,
-            _parents=parts.parents,
-            provenance=parts.provenance,
-        )
+        return cls._of(parse_form(data, name))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the full form: plain lists, dicts and text, ready for JSON or YAML.
+    @classmethod
+    def from_nested(
+        cls,
+        data: Mapping[str, Any],
+        *,
+        levels: Sequence[str] | None = None,
+        name: str = "custom",
+    ) -> "Taxonomy":
+        """Builds a taxonomy from nested groups of any depth, as `to_nested` returns them.
+
+        This is the short form of `from_dict`, with level names of one's own and without
+        reserved keys.
+
+        Args:
+            data: Coarsest groups to finer ones and, innermost, to lists of finest classes.
+            levels: Level names, finest first; None for `fine` and `coarse`, or `level_0`
+                (finest), `level_1` and so on.
+            name: What the taxonomy is called.
 
         Returns:
-            What `from_dict` reads back as an equal taxonomy, name and provenance included.
+            The taxonomy.
+
+        Raises:
+            TaxonomyError: If `data` breaks a rule, or `levels` does not match its depth.
+
+        Example:
+            >>> groups = {"winds": {"woodwinds": ["flute", "oboe"], "brass": ["horn"]}}
+            >>> taxonomy = Taxonomy.from_nested(groups, levels=["tag", "family", "section"])
+            >>> taxonomy.parents("oboe", "tag")
+            (('family', 'woodwinds'),)
+        """
+        return cls._of(parse_groups(data, name, levels))
+
+    @classmethod
+    def from_frame(cls, frame: "pd.DataFrame", *, name: str = "custom") -> "Taxonomy":
+        """Builds a taxonomy from a DataFrame with a column for each level, finest first.
+
+        The layout is that of CSV files, which `from_file` describes; None, NaN and empty text
+        are empty cells. The index does not count.
+
+        Args:
+            frame: One row for each chain of a class and its ancestors.
+            name: What the taxonomy is called.
+
+        Returns:
+            The taxonomy.
+
+        Raises:
+            TaxonomyError: If a cell is not text or a rule is broken; the message names the row,
+                counted from 0.
+
+        Example:
+            >>> import pandas as pd
+            >>> frame = pd.DataFrame({"fine": ["viola", "horn"], "coarse": ["strings", None]})
+            >>> Taxonomy.from_frame(frame).parents("horn", "fine")
+            ()
+        """
+        import pandas as pd
+
+        if not isinstance(frame, pd.DataFrame):
+            raise TaxonomyError(f"'frame' must be a pandas DataFrame. Received: {brief(frame)}")
+        cells = np.where(frame.notna(), frame.to_numpy(object), "").tolist()
+        rows = [(f"row {number}", row) for number, row in enumerate(cells)]
+        for place, row in rows:
+            for cell in row:
+                if not isinstance(cell, str):
+                    raise TaxonomyError(
+                        f"The frame, {place}: a class name must be text; read tables with "
+                        f"dtype=str. Received: {brief(cell)}"
+                    )
+        try:
+            return cls._of(parse_rows(list(frame.columns), rows, name))
+        except TaxonomyError as error:
+            raise TaxonomyError(f"The frame, {error}") from error
+
+    # Writing it
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the full form: plain lists, dicts, text and numbers, for JSON or YAML.
+
+        Returns:
+            What `from_dict` reads back as an equal taxonomy, with name, provenance and
+            attributes. The key `attributes` is there only if a class has any.
 
         Example:
             >>> Taxonomy.from_dict({"brass": ["trumpet"]}).to_dict()["parents"]
@@ -224,13 +329,181 @@ class Taxonomy:
             }
             if linked:
                 parents[level] = linked
-        return {
+        form = {
             "name": self.name,
             "provenance": self.provenance,
             "levels": list(self.levels),
             "classes": {level: list(self.classes(level)) for level in self.levels},
             "parents": parents,
         }
+        attributes: dict[str, dict[str, dict[str, Any]]] = {}
+        for level in self.levels:
+            for name, given in self.attributes(level).items():
+                if given:
+                    attributes.setdefault(level, {})[name] = {
+                        key: list(value) if isinstance(value, tuple) else value
+                        for key, value in given.items()
+                    }
+        return {**form, "attributes": attributes} if attributes else form
+
+    def to_nested(self) -> dict[str, Any]:
+        """Returns nested groups, which `from_nested` reads back with `levels=self.levels`.
+
+        Name, provenance, attributes and the names of the levels are not part of them.
+
+        Returns:
+            Coarsest groups to finer ones and, innermost, to lists of finest classes.
+
+        Raises:
+            TaxonomyError: If nested groups cannot say it: there is one level only, a group
+                above the finest level has several parents or none, a link skips a level
+                between groups, a class of the finest level has no parent or repeats a link
+                that others imply, or the classes would come out in another order.
+
+        Example:
+            >>> Taxonomy.from_dict({"brass": ["horn"], "other": []}).to_nested()
+            {'brass': ['horn'], 'other': []}
+        """
+        groups = nested_groups(self._parts())
+        if Taxonomy.from_nested(groups, levels=self.levels) != self:
+            raise TaxonomyError(
+                f"Taxonomy {self.name!r} cannot be written as nested groups without a change "
+                "in the order of its classes. Use `to_dict` or `to_frame`."
+            )
+        return groups
+
+    def to_frame(self) -> "pd.DataFrame":
+        """Returns a DataFrame with a column for each level, finest first.
+
+        It holds every class and link, and `from_frame` reads it back as an equal taxonomy.
+        Name, provenance and attributes are not part of it.
+
+        Returns:
+            One row for each finest class and parent, with the chain of ancestors above them;
+            rows that name one class alone keep the order of classes and those without links.
+            Empty cells are None.
+
+        Example:
+            >>> taxonomy = Taxonomy.from_dict({"strings": ["viola", "harp"], "brass": ["horn"]})
+            >>> taxonomy.to_frame()
+                fine   coarse
+            0  viola  strings
+            1   harp  strings
+            2   horn    brass
+        """
+        import pandas as pd
+
+        rows = [[cell or None for cell in row] for row in table_rows(self._parts())]
+        return pd.DataFrame(rows, columns=list(self.levels), dtype=object)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the taxonomy to a file, whole or not at all, in the format of its suffix.
+
+        `load` reads an equal taxonomy back from each. YAML and JSON keep everything; CSV has no
+        place for provenance, attributes and a name other than the file's.
+
+        Args:
+            path: Ends in `.yaml`, `.yml`, `.json` or `.csv`.
+
+        Raises:
+            TaxonomyError: If the suffix is another one.
+
+        Example:
+            >>> import tempfile
+            >>> taxonomy = Taxonomy.load("openmic")
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     taxonomy.save(f"{folder}/tags.csv")
+            ...     Taxonomy.load(f"{folder}/tags.csv") == taxonomy
+            True
+        """
+        path = Path(path)
+        if check_suffix(path, "a taxonomy file") == ".csv":
+            write_table(path, self.levels, table_rows(self._parts()))
+        else:
+            write_tree(path, self.to_dict())
+
+    # Parts of it, and several in one
+
+    def subset(self, classes: Iterable[str], *, level: str | None = None) -> "Taxonomy":
+        """Keeps some classes of a level, what is below them and the ancestors of all these.
+
+        Classes keep their order. Coarser classes without a descendant among those kept go, and
+        so do levels left empty. Every mask of the subset equals the part of the original's
+        that belongs to the classes kept: where a class in between was left out, a skip link
+        takes its place.
+
+        Args:
+            classes: Names of classes of `level`, in any order.
+            level: Their level; the finest by default. At `level` exactly these are kept.
+
+        Returns:
+            The smaller taxonomy, of the same name.
+
+        Raises:
+            TaxonomyError: If a class or the level is unknown, or no class is given.
+
+        Example:
+            >>> taxonomy = Taxonomy.load("openmic").subset(["violin", "flute", "cello"])
+            >>> taxonomy.to_nested()
+            {'bowed_strings': ['cello', 'violin'], 'woodwinds': ['flute']}
+            >>> Taxonomy.load("openmic").subset(["brass"], level="coarse").classes("fine")
+            ('trombone', 'trumpet')
+        """
+        level = self.levels[0] if level is None else level
+        wanted = _names(classes, "'classes'")
+        for name in wanted:
+            self._position(name, level)
+        parts = self._parts()
+        return self._of(edit.restrict(parts, edit.select(parts, wanted, level)))
+
+    def with_levels(self, levels: Iterable[str]) -> "Taxonomy":
+        """Keeps some levels, with all their classes and every descent between them.
+
+        Args:
+            levels: Names of levels, in any order.
+
+        Returns:
+            The taxonomy over these levels, of the same name.
+
+        Raises:
+            TaxonomyError: If a level is unknown or none is given.
+
+        Example:
+            >>> taxonomy = Taxonomy.load("hornbostel_sachs")
+            >>> taxonomy.with_levels(["instrument", "class"]).parents("violin", "instrument")
+            (('class', 'chordophones'),)
+        """
+        numbers = {self._level_number(level) for level in _names(levels, "'levels'")}
+        kept = {(self.levels[n], name) for n in numbers for name in self._classes[n]}
+        return self._of(edit.restrict(self._parts(), kept))
+
+    def merge(self, other: "Taxonomy", *, name: str | None = None) -> "Taxonomy":
+        """Joins two taxonomies of the same levels into one.
+
+        Classes of `self` come first, then those that only `other` has. Attributes of a class of
+        both are joined, and so are the texts of provenance.
+
+        Args:
+            other: A taxonomy with the same levels.
+            name: What the result is called; by default both names joined by `+`.
+
+        Returns:
+            The larger taxonomy.
+
+        Raises:
+            TaxonomyError: If the levels differ, or a class of both has other parents or another
+                value of an attribute in `other`; the message names them.
+
+        Example:
+            >>> strings = Taxonomy.from_dict({"strings": ["viola"]}, name="strings")
+            >>> winds = Taxonomy.from_dict({"winds": ["oboe"]}, name="winds")
+            >>> strings.merge(winds)
+            Taxonomy(name='strings+winds', fine=2, coarse=2)
+        """
+        if not isinstance(other, Taxonomy):
+            raise TaxonomyError(f"'other' must be a Taxonomy. Received: {brief(other)}")
+        name = f"{self.name}+{other.name}" if name is None else name
+        return self._of(edit.merge(self._parts(), other._parts(), name))
 
     # Asking it
 
@@ -238,9 +511,9 @@ class Taxonomy:
     def hash(self) -> str:
         """SHA-256 in hexadecimal over levels, classes, class order and links.
 
-        The same in every process and Python version. Name, provenance and the order in which
-        the parents of a class were given do not change it, so two taxonomies with the same
-        hash suit the same model.
+        The same in every process and Python version. Name, provenance, attributes and the order
+        in which the parents of a class were given do not change it, so two taxonomies with the
+        same hash suit the same model.
         """
         return self._hash
 
@@ -259,6 +532,26 @@ class Taxonomy:
             TaxonomyError: If there is no such level.
         """
         return MappingProxyType(self._indices[self._level_number(level)])
+
+    def attributes(self, level: str) -> Mapping[str, Mapping[str, Attribute]]:
+        """Returns the attributes of every class of `level`, as read-only mappings.
+
+        Attributes say what a class is: a number in a standard, another name, a description.
+        They are text, whole numbers or tuples of these, and empty for most taxonomies.
+
+        Raises:
+            TaxonomyError: If there is no such level.
+
+        Example:
+            >>> Taxonomy.load("general_midi").attributes("fine")["french_horn"]["program"]
+            60
+        """
+        return MappingProxyType(
+            {
+                name: MappingProxyType(self._attributes.get((level, name), _NO_ATTRIBUTES))
+                for name in self.classes(level)
+            }
+        )
 
     def parents(self, class_name: str, level: str) -> tuple[ClassKey, ...]:
         """Returns the direct parents of a class as `(level, name)`, nearest level first.
@@ -439,9 +732,9 @@ class Taxonomy:
             else np.full((rows, len(classes)), UNOBSERVED, np.float32)
             for i, classes in enumerate(self._classes)
         ]
-        self._refuse_contradictions(given)
-        self._spread_absence(given, closed)
-        self._derive_parents(closed)
+        refuse_contradictions(given, self._closure, self.levels, self._classes)
+        spread_absence(given, closed, self._closure)
+        derive_parents(closed, self._direct)
         return dict(zip(self.levels, closed, strict=True))
 
     def _label_arrays(self, labels: Mapping[str, ArrayLike]) -> dict[int, NDArray[np.float32]]:
@@ -459,56 +752,28 @@ class Taxonomy:
             raise LabelError(f"All levels must have the same number of rows. Received: {sizes}")
         return given
 
-    def _refuse_contradictions(self, given: Mapping[int, NDArray[np.float32]]) -> None:
-        for (parent, child), pairs in self._closure.items():
-            if parent not in given or child not in given:
-                continue
-            above = given[parent][:, pairs[:, 0]]
-            wrong = (given[child][:, pairs[:, 1]] > 0.5) & (above >= 0) & (above <= 0.5)
-            if wrong.any():
-                row, link = np.argwhere(wrong)[0]
-                p, c = pairs[link]
-                raise LabelError(
-                    f"Row {row}: {self._classes[child][c]!r} (level {self.levels[child]!r}) is "
-                    f"labelled {given[child][row, c]:g}, present, but its parent "
-                    f"{self._classes[parent][p]!r} (level {self.levels[parent]!r}) is labelled "
-                    f"{given[parent][row, p]:g}, absent. A present class implies its parents; "
-                    "correct one of the two or leave it unobserved."
-                )
-
-    def _spread_absence(
-        self,
-        given: Mapping[int, NDArray[np.float32]],
-        closed: list[NDArray[np.float32]],
-    ) -> None:
-        for (parent, child), pairs in self._closure.items():
-            if parent not in given or not len(pairs):
-                continue
-            by_child = pairs[np.argsort(pairs[:, 1], kind="stable")]
-            absent = given[parent][:, by_child[:, 0]] == 0
-            columns, implied = _reduce_groups(np.logical_or, absent, by_child[:, 1])
-            current = closed[child][:, columns]
-            closed[child][:, columns] = np.where(implied & (current < 0), 0, current)
-
-    def _derive_parents(self, closed: list[NDArray[np.float32]]) -> None:
-        for parent in range(1, len(self.levels)):
-            highest = np.full_like(closed[parent], UNOBSERVED)
-            open_child = np.zeros(highest.shape, bool)
-            for child in range(parent):
-                pairs = self._direct[parent, child]
-                if not len(pairs):
-                    continue
-                values = closed[child][:, pairs[:, 1]]
-                columns, top = _reduce_groups(np.maximum, values, pairs[:, 0])
-                highest[:, columns] = np.maximum(highest[:, columns], top)
-                _, unknown = _reduce_groups(np.logical_or, values < 0, pairs[:, 0])
-                open_child[:, columns] |= unknown
-            derived = np.where(open_child & (highest <= 0.5), UNOBSERVED, highest)
-            closed[parent] = np.where(closed[parent] < 0, derived, closed[parent]).astype(
-                np.float32
-            )
-
     # Derived state
+
+    @classmethod
+    def _of(cls, parts: TaxonomyParts) -> "Taxonomy":
+        return cls(
+            name=parts.name,
+            levels=parts.levels,
+            _classes=parts.classes,
+            _parents=parts.parents,
+            provenance=parts.provenance,
+            _attributes=dict(parts.attributes),
+        )
+
+    def _parts(self) -> TaxonomyParts:
+        return TaxonomyParts(
+            name=self.name,
+            levels=self.levels,
+            classes=self._classes,
+            parents=self._parents,
+            provenance=self.provenance,
+            attributes=self._attributes,
+        )
 
     @cached_property
     def _indices(self) -> tuple[dict[str, int], ...]:
@@ -538,7 +803,7 @@ class Taxonomy:
                     parent = self._level_numbers[level]
                     found[parent, child].append((self._indices[parent][name], c))
         return {
-            pair: _sorted_pairs(np.array(pairs, np.int64).reshape(-1, 2), self._size(pair[1]))
+            pair: sorted_pairs(np.array(pairs, np.int64).reshape(-1, 2), self._size(pair[1]))
             for pair, pairs in found.items()
         }
 
@@ -548,11 +813,11 @@ class Taxonomy:
         for child in range(len(self.levels)):
             for parent in range(child + 1, len(self.levels)):
                 through = [
-                    _join(self._direct[parent, middle], closure[middle, child])
+                    join_pairs(self._direct[parent, middle], closure[middle, child])
                     for middle in range(child + 1, parent)
                 ]
                 pairs = np.concatenate([self._direct[parent, child], *through])
-                closure[parent, child] = _sorted_pairs(pairs, self._size(child))
+                closure[parent, child] = sorted_pairs(pairs, self._size(child))
         return closure
 
     @cached_property
@@ -595,21 +860,20 @@ class Taxonomy:
     def _checked_parents(
         self, level: str, child: str, parents: Sequence[ClassKey]
     ) -> tuple[ClassKey, ...]:
+        own = self._level_numbers[level]
+        places = []
         for parent_level, parent in parents:
-            positions = self._indices[self._level_number(parent_level)]
-            if parent not in positions or not self._is_coarser(parent_level, level):
+            number = self._level_number(parent_level)
+            place = self._indices[number].get(parent)
+            if place is None or number <= own:
                 raise TaxonomyError(self._parent_fault(level, child, parent_level, parent))
-        if len(set(parents)) < len(parents):
+            places.append((number, place))
+        if len(set(places)) < len(places):
             raise TaxonomyError(
                 f"Class {child!r} (level {level!r}) names a parent twice. Received: "
                 f"{[name for _, name in parents]}"
             )
-        return tuple(
-            sorted(
-                parents,
-                key=lambda key: (self._level_number(key[0]), self._position(key[1], key[0])),
-            )
-        )
+        return tuple((self.levels[n], self._classes[n][i]) for n, i in sorted(places))
 
     def _is_coarser(self, level: str, than: str) -> bool:
         return self._level_numbers[level] > self._level_numbers[than]
@@ -660,83 +924,14 @@ class Taxonomy:
                 self._draw(children, at, inner, lines, drawn)
 
 
-def as_labels(
-    values: ArrayLike, what: str, classes: Sequence[str] | None = None
-) -> NDArray[np.float32]:
-    """Checks a label array and writes unobserved labels as -1.
-
-    Args:
-        values: `(rows, classes)`: 1 present, 0 absent, between them a probability, -1 or NaN
-            unobserved.
-        what: What the array is, such as its level, for messages.
-        classes: The class of each column; where given, the width must match.
-
-    Returns:
-        New float32 array of the same shape, without NaN.
-
-    Raises:
-        LabelError: If the array is not numeric, not 2-D, too wide or narrow, or holds another
-            value.
-
-    Example:
-        >>> as_labels([[1, 0.3, float("nan")]], "fine")
-        array([[ 1. ,  0.3, -1. ]], dtype=float32)
-    """
-    array = np.asarray(values)
-    if array.dtype.kind not in "biuf":
-        raise LabelError(f"Labels of {what!r} must be numbers. Received: {array.dtype}")
-    if array.ndim != 2:
-        raise LabelError(
-            f"Labels of {what!r} must have the shape (rows, classes). Received: {array.shape}"
-        )
-    if classes is not None and array.shape[1] != len(classes):
-        raise LabelError(
-            f"Labels of {what!r} must have {len(classes)} columns, one a class. Received: "
-            f"{array.shape[1]}"
-        )
-    labels = array.astype(np.float32)
-    labels[np.isnan(labels)] = UNOBSERVED
-    wrong = (labels != UNOBSERVED) & ~((labels >= 0) & (labels <= 1))
-    if wrong.any():
-        row, column = np.argwhere(wrong)[0]
-        place = f"column {column}" if classes is None else f"class {classes[column]!r}"
-        raise LabelError(
-            f"Labels of {what!r}, row {row}, {place}: a label must be 1 (present), 0 (absent), "
-            "a probability between them, or -1 or NaN (unobserved). Received: "
-            f"{labels[row, column]:g}"
-        )
-    return labels
+def _packaged_files() -> Any:
+    return importlib.resources.files("hmic_keras").joinpath("taxonomies")
 
 
-# Link arrays
-
-
-def _sorted_pairs(pairs: NDArray[np.int64], num_children: int) -> NDArray[np.int64]:
-    """Sorts pairs by parent, then child, and drops repeats; the result is read-only."""
-    keys = np.unique(pairs[:, 0] * num_children + pairs[:, 1])
-    ordered = np.stack(np.divmod(keys, num_children), axis=1)
-    ordered.setflags(write=False)
-    return ordered
-
-
-def _join(upper: NDArray[np.int64], lower: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Joins `(parent, middle)` with `(middle, child)` pairs to `(parent, child)` pairs."""
-    upper = upper[np.argsort(upper[:, 1], kind="stable")]
-    start = np.searchsorted(upper[:, 1], lower[:, 0], side="left")
-    counts = np.searchsorted(upper[:, 1], lower[:, 0], side="right") - start
-    # Each lower pair is repeated once for every upper pair that shares its middle.
-    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    parents = upper[np.repeat(start, counts) + within, 0]
-    return np.stack([parents, np.repeat(lower[:, 1], counts)], axis=1)
-
-
-def _reduce_groups(
-    function: np.ufunc, values: NDArray[Any], groups: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Reduces the columns of `values` that share a group; `groups` is sorted, not empty.
-
-    Returns:
-        The distinct groups, and one reduced column for each.
-    """
-    starts = np.flatnonzero(np.diff(groups, prepend=-1))
-    return groups[starts], function.reduceat(values, starts, axis=1)
+def _names(values: Iterable[str], what: str) -> Collection[str]:
+    if isinstance(values, str):
+        raise TaxonomyError(f"{what} must be a list of names. Received: {values!r}")
+    names = list(values)
+    if not names:
+        raise TaxonomyError(f"{what} must hold at least one name. Received none.")
+    return names
