@@ -21,6 +21,10 @@ class LabelError(HmicError):
     """A label table or label array cannot be used."""
 
 
+class RecordError(HmicError):
+    """A record, or a folder of prepared records, cannot be used."""
+
+
 class ModelError(HmicError):
     """A model file, its manifest or its build arguments cannot be used."""
 

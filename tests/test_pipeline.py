@@ -10,8 +10,9 @@ import tensorflow as tf
 from audio_files import FORMATS, bell, cut, tone, write, write_float
 
 import hmic_keras.data
+from hmic_keras.data._graph_files import GraphFiles
 from hmic_keras.data.audio import load_audio
-from hmic_keras.data.pipeline import _GraphFiles, audio_errors, make_dataset
+from hmic_keras.data.pipeline import audio_errors, make_dataset
 from hmic_keras.data.sources.folder import LabelledClips
 from hmic_keras.errors import AudioError, HmicError, MissingDependencyError
 from hmic_keras.taxonomy import Taxonomy
@@ -302,7 +303,7 @@ def test_tfio_resamples_like_soxr_without_delay_or_loss_at_the_ends(tmp_path, ra
         write(tmp_path / "bell.flac", whole, rate),
         write(tmp_path / "sudden.flac", sudden, rate),
     ]
-    files = _GraphFiles(tuple(paths), 16000, 1)
+    files = GraphFiles(tuple(paths), 16000, 1)
     for path, waveform, bound in zip(paths, files.decode_all(1), (5e-5, 5e-3), strict=True):
         expected = load_audio(path)
         assert waveform.shape == expected.shape

@@ -35,6 +35,7 @@ FLOORS = {
     "hierarchical_model": 1,
     "data": 1,
     "data.pipeline": 2,
+    "data._graph_files": 2,
     "backbones": 2,
     "heads": 2,
     "models": 2,

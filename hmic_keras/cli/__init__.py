@@ -10,6 +10,7 @@ from .demo import demo
 from .evaluate import evaluate
 from .export import export
 from .predict import predict
+from .prepare import prepare
 from .render import render
 from .taxonomy import taxonomy
 from .train import train
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, render, train, evaluate, predict, export, taxonomy):
+for command in (demo, render, prepare, train, evaluate, predict, export, taxonomy):
     app.command()(command)
 
 

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .audio import load_audio as load_audio
     from .pipeline import make_dataset as make_dataset
+    from .prepare import prepare_clips as prepare_clips
+    from .prepared import PreparedClips as PreparedClips
+    from .prepared import open_clips as open_clips
     from .sources.demo import demo_clips as demo_clips
     from .sources.folder import LabelledClips as LabelledClips
     from .sources.folder import read_clips as read_clips
@@ -16,18 +19,24 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "LabelledClips": ".sources.folder",
+    "PreparedClips": ".prepared",
     "demo_clips": ".sources.demo",
     "load_audio": ".audio",
     "make_dataset": ".pipeline",
+    "open_clips": ".prepared",
+    "prepare_clips": ".prepare",
     "read_clips": ".sources.folder",
     "render_corpus": ".synthesis",
 }
 
 __all__ = [
     "LabelledClips",
+    "PreparedClips",
     "demo_clips",
     "load_audio",
     "make_dataset",
+    "open_clips",
+    "prepare_clips",
     "read_clips",
     "render_corpus",
 ]

@@ -245,10 +245,10 @@ def frame(waveform: np.ndarray, window: int, hop: int) -> np.ndarray:
 
 
 def repeat_to(waveform: np.ndarray, length: int) -> np.ndarray:
-    """Repeats a waveform `(samples,)` until it is at least `length` long; else returns it."""
+    """Repeats samples or frames until they are at least `length` long, or returns them."""
     if len(waveform) >= length:
         return waveform
-    return np.pad(waveform, (0, length - len(waveform)), mode="wrap")
+    return waveform[np.arange(length) % len(waveform)]
 
 
 @contextmanager

@@ -1,0 +1,60 @@
+"""Work spread over processes that end when their parent does."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from ..errors import HmicError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def in_processes(
+    work: Callable[[Job], Result], jobs: Iterable[Job], processes: int, what: str
+) -> Iterator[Result]:
+    """Yields the result of each job, in order.
+
+    Args:
+        work: A function of a module, so that another process can import it.
+        jobs: What can be pickled.
+        processes: Number of processes.
+        what: The public function that needs them, for the error.
+
+    Raises:
+        HmicError: If a process ends before its work is done.
+    """
+    # Not `fork`: TensorFlow's threads may be running in this process.
+    pool = ProcessPoolExecutor(
+        processes, multiprocessing.get_context("spawn"), initializer=_enter
+    )
+    try:
+        yield from pool.map(work, jobs)
+    except BrokenProcessPool as error:
+        raise HmicError(
+            f"A process ended before its work was done. In a script, call {what} under "
+            '`if __name__ == "__main__":`; otherwise memory may have run out: use fewer '
+            "processes."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _enter() -> None:
+    # A parent that is killed cannot stop its workers, which would go on writing files.
+    parent: Any = multiprocessing.parent_process()
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    # One thread each: the processes share the cores, and the number of threads changes the
+    # last bits of what TensorFlow computes.
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ[name] = "1"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
