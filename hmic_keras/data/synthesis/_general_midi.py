@@ -224,7 +224,8 @@ def instruments_of(taxonomy: Taxonomy) -> dict[str, Instrument]:
         TaxonomyError: If a class has no known sound.
     """
     finest = taxonomy.levels[0]
-    found = {name: _instrument(name, {}) for name in taxonomy.classes(finest)}
+    attributes = taxonomy.attributes(finest)
+    found = {name: _instrument(name, given) for name, given in attributes.items()}
     if unknown := [name for name, instrument in found.items() if instrument is None]:
         raise TaxonomyError(
             f"Taxonomy {taxonomy.name!r} has finest classes without a known sound: "

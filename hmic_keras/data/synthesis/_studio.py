@@ -11,7 +11,7 @@ from hmic_keras.data.synthesis._compose import compose
 from hmic_keras.data.synthesis._fluidsynth import PartPlayer, SoundLibrary
 from hmic_keras.data.synthesis._instruments import Instrument, Preset
 from hmic_keras.data.synthesis._midi import excerpt
-from hmic_keras.data.synthesis._mixing import mix, oversampling
+from hmic_keras.data.synthesis._mixing import mix, rendering_rate
 from hmic_keras.data.synthesis._plan import Job
 from hmic_keras.data.synthesis._score import Note, Part, Score
 from hmic_keras.data.synthesis._settings import SUBTYPES, Settings
@@ -99,9 +99,8 @@ class Studio:
     def __init__(self, commission: Commission) -> None:
         self._all = commission
         self._settings = commission.settings
-        rate = self._settings.sample_rate
-        self._factor = oversampling(rate)
-        self._library = SoundLibrary(commission.font.path, rate * self._factor)
+        self._rate = rendering_rate(self._settings.sample_rate)
+        self._library = SoundLibrary(commission.font.path, self._rate)
 
     def close(self) -> None:
         """Frees the SoundFont."""
@@ -133,6 +132,7 @@ class Studio:
         mixed = mix(
             rng,
             [(sound, part.pan) for part, (sound, _) in heard],
+            settings.frames,
             settings.sample_rate,
             channels=settings.channels,
             stems=settings.stems,
@@ -174,7 +174,7 @@ class Studio:
 
     def _play(self, player: PartPlayer, part: Part) -> tuple[np.ndarray, Preset] | None:
         """Plays a part with the first of its presets that the SoundFont has and that sounds."""
-        frames = self._settings.frames * self._factor
+        frames = int(np.ceil(self._settings.seconds * self._rate))
         for preset in part.presets:
             if preset in self._all.font.presets:
                 sound = player.render(
