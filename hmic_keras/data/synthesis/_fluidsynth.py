@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -102,6 +103,14 @@ def fluidsynth_version() -> str:
     parts = (ctypes.c_int(), ctypes.c_int(), ctypes.c_int())
     library.fluid_version(*(ctypes.byref(part) for part in parts))
     return ".".join(str(part.value) for part in parts)
+
+
+_Sides = tuple[Any, Any]
+
+
+def _sides(sound: np.ndarray) -> _Sides:
+    """Returns pointers to left and right, which keep the array alive."""
+    return sound[0].ctypes.data_as(_side[0]), sound[1].ctypes.data_as(_side[0])
 
 
 class SoundLibrary:
@@ -222,9 +231,10 @@ class PartPlayer:
         self._control(Control(0.0, "bend", 0.0), detune)
         blocks = -(-frames // _BLOCK)
         sound = np.zeros((2, blocks * _BLOCK), np.float32)
+        sides = _sides(sound)
         done = 0
         for at, kind, _, event in self._events(notes, controls, blocks):
-            self._write(sound, done, at)
+            self._write(sides, done, at)
             done = at
             if isinstance(event, Control):
                 self._control(event, detune)
@@ -232,10 +242,10 @@ class PartPlayer:
                 call.fluid_synth_noteon(synth, _CHANNEL, event.key, event.velocity)
             else:
                 call.fluid_synth_noteoff(synth, _CHANNEL, event.key)
-        self._write(sound, done, blocks)
+        self._write(sides, done, blocks)
         call.fluid_synth_all_sounds_off(synth, _CHANNEL)
         # The voices just silenced leave the synthesiser with the next block.
-        self._write(np.zeros((2, _BLOCK), np.float32), 0, 1)
+        self._write(_sides(np.zeros((2, _BLOCK), np.float32)), 0, 1)
         return sound[:, :frames]
 
     def _control(self, control: Control, detune: float) -> None:
@@ -270,9 +280,9 @@ class PartPlayer:
         ]
         return sorted((e for e in events if e[0] < blocks), key=lambda event: event[:3])
 
-    def _write(self, sound: np.ndarray, start: int, stop: int) -> None:
+    def _write(self, sides: _Sides, start: int, stop: int) -> None:
         if stop <= start:
             return
-        left, right = (side.ctypes.data_as(_side[0]) for side in sound)
         at, count = start * _BLOCK, (stop - start) * _BLOCK
+        left, right = sides
         self._library.fluid_synth_write_float(self._synth, count, left, at, 1, right, at, 1)
