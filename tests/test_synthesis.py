@@ -5,33 +5,24 @@ import logging
 import os
 import struct
 import sys
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from hmic_keras.data import _fluidsynth, _mixing, _score, _soundfont, synthesis
-from hmic_keras.data._instruments import INSTRUMENTS
-from hmic_keras.data._score import Note
+from hmic_keras.data import synthesis
 from hmic_keras.data.sources.folder import read_clips
+from hmic_keras.data.synthesis import _fluidsynth, _mixing, _soundfont
+from hmic_keras.data.synthesis._compose import compose
+from hmic_keras.data.synthesis._instruments import INSTRUMENTS
+from hmic_keras.data.synthesis._score import Control, Note
+from hmic_keras.data.synthesis._styles import STYLES
 from hmic_keras.errors import AudioError, HmicError, MissingDependencyError, TaxonomyError
 from hmic_keras.taxonomy import Taxonomy
 
 OPENMIC = Taxonomy.load("openmic")
 FOLDERS = ("/usr/share/sounds/sf2", "/usr/share/sounds/sf3", "/usr/share/soundfonts")
-# General MIDI percussion keys: kicks, side stick, snares, toms; hats, crashes, rides, china,
-# splash, bell.
-DRUM_KEYS = {35, 36, 37, 38, 40, 41, 43, 45, 47, 48, 50}
-CYMBAL_KEYS = {42, 44, 46, 49, 51, 52, 53, 55, 57, 59}
-# Semitones between the steps of a scale, as a music textbook gives them.
-STEPS = {
-    "major": (2, 2, 1, 2, 2, 2, 1),
-    "minor": (2, 1, 2, 2, 1, 2, 2),
-    "dorian": (2, 1, 2, 2, 2, 1, 2),
-    "mixolydian": (2, 2, 1, 2, 2, 1, 2),
-}
 
 
 def need_soundfont(*names):
@@ -62,9 +53,10 @@ def full_font():
 
 @pytest.fixture(scope="session")
 def player(small_font):
-    player = _fluidsynth.PartRenderer(small_font, 16_000)
-    yield player
-    player.close()
+    library = _fluidsynth.SoundLibrary(small_font, 16_000)
+    with library.player() as player:
+        yield player
+    library.close()
 
 
 def riff(kind, body):
@@ -80,166 +72,6 @@ def toy_soundfont(presets, texts=((b"INAM", b"Toy\0"),)):
     )
     info = riff(b"LIST", b"INFO" + b"".join(riff(key, text) for key, text in texts))
     return riff(b"RIFF", b"sfbk" + info + riff(b"LIST", b"pdta" + riff(b"phdr", phdr)))
-
-
-class TestScore:
-    @pytest.mark.parametrize("class_name", sorted(INSTRUMENTS))
-    def test_part_is_playable_and_inside_the_clip(self, class_name):
-        instrument = INSTRUMENTS[class_name]
-        for seed in range(40):
-            seconds = (1.0, 3.0, 10.0)[seed % 3]
-            rng = np.random.default_rng(seed)
-            (part,) = _score.compose(rng, [class_name], seconds).parts
-            onsets = [note.onset for note in part.notes]
-            assert part.class_name == class_name
-            assert part.role in instrument.roles
-            assert set(part.presets) == set(instrument.presets)
-            assert onsets == sorted(onsets)
-            assert 0 <= onsets[0] <= 0.75 * seconds
-            assert onsets[-1] < seconds
-            assert all(note.duration > 0 for note in part.notes)
-            assert all(1 <= note.velocity <= 127 for note in part.notes)
-            assert all(instrument.low <= note.key <= instrument.high for note in part.notes)
-
-    @pytest.mark.parametrize(
-        ("class_name", "keys"), [("drums", DRUM_KEYS), ("cymbals", CYMBAL_KEYS)]
-    )
-    def test_kit_parts_use_the_keys_of_their_class_only(self, class_name, keys):
-        used = set()
-        for seed in range(60):
-            (part,) = _score.compose(np.random.default_rng(seed), [class_name], 8.0).parts
-            used |= {note.key for note in part.notes}
-        assert used == keys
-
-    def test_pitched_parts_share_the_key(self):
-        pitched = [name for name in INSTRUMENTS if name not in ("drums", "cymbals")]
-        modes = set()
-        for seed in range(40):
-            score = _score.compose(np.random.default_rng(seed), pitched, 6.0)
-            scale = {(score.tonic + step) % 12 for step in np.cumsum(STEPS[score.mode])}
-            sounded = {note.key % 12 for part in score.parts for note in part.notes}
-            assert sounded <= scale
-            modes.add(score.mode)
-        assert modes == set(STEPS)
-
-    @pytest.mark.parametrize("class_name", ["clarinet", "trombone", "violin", "saxophone"])
-    def test_wind_and_bow_play_one_note_at_a_time(self, class_name):
-        for seed in range(20):
-            (part,) = _score.compose(np.random.default_rng(seed), [class_name], 6.0).parts
-            for note, following in zip(part.notes, part.notes[1:], strict=False):
-                # Loose timing may let two notes touch for some hundredths of a second.
-                assert note.onset + note.duration < following.onset + 0.1
-
-    def test_chords_sound_together(self):
-        seen = 0
-        for seed in range(40):
-            (part,) = _score.compose(np.random.default_rng(seed), ["organ"], 6.0).parts
-            if part.role == "pad":
-                first = part.notes[0]
-                seen += any(n.key != first.key and n.onset < 0.1 for n in part.notes)
-        assert seen > 5
-
-    def test_seed_decides(self):
-        names = ["piano", "bass", "drums"]
-        scores = [_score.compose(np.random.default_rng(s), names, 5.0) for s in (1, 1, 2)]
-        assert scores[0] == scores[1]
-        assert scores[0] != scores[2]
-        tempi = {_score.compose(np.random.default_rng(s), names, 5.0).tempo for s in range(9)}
-        assert len(tempi) == 9
-
-
-def settings(**changed):
-    values = {
-        "classes": OPENMIC.classes("fine"),
-        "seconds": 2.0,
-        "sample_rate": 16_000,
-        "seed": 3,
-        "polyphony": (1, 6),
-        "polyphony_decay": 1.0,
-        "format": "wav",
-        "quality": 0.4,
-    }
-    return synthesis._Settings(**{**values, **changed})
-
-
-class TestDealing:
-    @pytest.mark.parametrize("polyphony", [(1, 6), (1, 1), (4, 4), (2, 20)])
-    def test_classes_are_distinct_in_a_clip_and_equally_frequent(self, polyphony):
-        plan = settings(polyphony=polyphony)
-        jobs = list(synthesis._deal(plan, plan.classes, 400))
-        sizes = {len(job.class_names) for job in jobs}
-        counts = Counter(name for job in jobs for name in job.class_names)
-        assert [job.index for job in jobs] == list(range(400))
-        assert sizes == set(range(polyphony[0], polyphony[1] + 1))
-        assert all(len(set(job.class_names)) == len(job.class_names) for job in jobs)
-        assert set(counts) == set(plan.classes)
-        assert max(counts.values()) <= 1.2 * min(counts.values())
-
-    def test_first_clips_do_not_depend_on_the_number_of_clips(self):
-        plan = settings()
-        few = list(synthesis._deal(plan, plan.classes, 10))
-        assert few == list(synthesis._deal(plan, plan.classes, 300))[:10]
-        assert few != list(synthesis._deal(settings(seed=4), plan.classes, 10))
-
-    def test_decay_makes_full_clips_rare(self):
-        plan = settings(polyphony=(1, 3), polyphony_decay=0.5)
-        jobs = synthesis._deal(plan, plan.classes, 3000)
-        sizes = Counter(len(job.class_names) for job in jobs)
-        np.testing.assert_allclose(
-            [sizes[k] / 3000 for k in (1, 2, 3)], [4 / 7, 2 / 7, 1 / 7], atol=0.03
-        )
-
-
-class TestMixing:
-    @pytest.mark.parametrize("rate", [8000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000])
-    def test_aliases_of_the_rendering_rate_miss_the_band(self, rate):
-        factor = _mixing.oversampling(rate)
-        lowest_alias = factor * rate - 22_050
-        assert lowest_alias >= rate / 2
-        assert factor == 1 or (factor - 1) * rate - 22_050 < rate / 2
-        assert 8000 <= factor * rate <= 96_000  # the range of FluidSynth
-
-    def test_activity_is_where_the_part_sounds(self):
-        time = np.arange(32_000 * 3) / 32_000
-        tone = np.sin(2 * np.pi * 440 * time) * ((time > 0.5) & (time < 1.2))
-        noise = np.random.default_rng(0).standard_normal(len(time)) * (time > 2.0)
-        parts = [tone.astype(np.float32), 0.001 * noise.astype(np.float32)]
-        clip, (first, second) = _mixing.mix(np.random.default_rng(1), parts, 16_000)
-        assert clip.shape == (48_000,)
-        assert clip.dtype == np.float32
-        np.testing.assert_allclose(first, [(0.5, 1.2)], atol=0.03)
-        np.testing.assert_allclose(second, [(2.0, 3.0)], atol=0.03)
-
-    def test_peak_is_drawn_and_never_clips(self):
-        tone = np.sin(np.arange(32_000) / 10).astype(np.float32)
-        peaks = [
-            20
-            * np.log10(np.abs(_mixing.mix(np.random.default_rng(s), [tone], 16_000)[0]).max())
-            for s in range(30)
-        ]
-        assert -12.001 < min(peaks) < -9
-        assert -4 < max(peaks) < -0.999
-
-    def test_faint_part_is_raised_to_the_level_of_the_others(self):
-        time = np.arange(64_000) / 32_000
-        parts = [
-            np.float32(gain) * np.sin(2 * np.pi * hertz * time).astype(np.float32)
-            for gain, hertz in ((1.0, 500), (1e-3, 1500))
-        ]
-        for seed in range(10):
-            clip, _ = _mixing.mix(np.random.default_rng(seed), parts, 16_000)
-            spectrum = np.abs(np.fft.rfft(clip * np.hanning(len(clip))))
-            strong, faint = (
-                spectrum[2 * hertz - 8 : 2 * hertz + 9].max() for hertz in (500, 1500)
-            )
-            # 10 dB of level, the rest from colour and room; 60 dB before mixing.
-            assert abs(20 * np.log10(faint / strong)) < 30
-
-    def test_gaps_are_bridged_and_the_end_is_the_clip(self):
-        sounding = np.array([1] * 4 + [0] * 5 + [1] * 3 + [0] * 6 + [1] * 2, bool)
-        np.testing.assert_allclose(
-            _mixing._intervals(sounding, 0.39), [(0.0, 0.24), (0.36, 0.39)]
-        )
 
 
 class TestSoundFont:
@@ -294,6 +126,10 @@ class TestArguments:
             ("polyphony_decay", 1.5),
             ("format", "mp3"),
             ("quality", 1.1),
+            ("empty", -0.1),
+            ("empty", 1.5),
+            ("channels", 3),
+            ("stems", 1),
             ("processes", 0),
         ],
     )
@@ -330,7 +166,7 @@ class TestPlayer:
         for detune, expected in ((0.0, 440.0), (1.0, 466.16), (-0.5, 427.47)):
             sound = player.render(
                 [Note(0.0, 2.0, 69, 90)], (0, 73), frames=32_000, detune=detune
-            )
+            )[0]
             spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound))))
             peak = np.argmax(spectrum[:2000]) / 2.0
             # Vibrato and the tuning of the sample leave a few hertz.
@@ -338,33 +174,64 @@ class TestPlayer:
 
     def test_timing(self, player):
         sound = player.render([Note(0.5, 0.5, 60, 100)], (0, 16), frames=32_000)
-        assert np.abs(sound[:7900]).max() == 0
-        assert np.abs(sound[8000:16_000]).max() > 0.01
-        assert np.abs(sound[20_000:]).max() < 0.1 * np.abs(sound[8000:16_000]).max()
+        assert sound.shape == (2, 32_000)
+        assert np.abs(sound[:, :7900]).max() == 0
+        assert np.abs(sound[:, 8000:16_000]).max() > 0.01
+        assert np.abs(sound[:, 20_000:]).max() < 0.1 * np.abs(sound[:, 8000:16_000]).max()
 
     def test_key_struck_again_goes_on_sounding(self, player):
         notes = [Note(0.0, 1.0, 60, 100), Note(0.5, 1.5, 60, 100)]
         sound = player.render(notes, (0, 16), frames=32_000)
-        assert np.abs(sound[24_000:]).max() > 0.3 * np.abs(sound).max()
+        assert np.abs(sound[:, 24_000:]).max() > 0.3 * np.abs(sound).max()
 
-    def test_new_player_repeats_every_sample(self, small_font, player):
+    def test_controls(self, player):
+        def play(*controls):
+            notes = [Note(0.0, 2.0, 69, 100)]
+            return player.render(notes, (0, 80), frames=32_000, controls=controls)[0]
+
+        def peak(sound):
+            return np.argmax(np.abs(np.fft.rfft(sound * np.hanning(len(sound))))) * 1.0
+
+        plain = play()
+        bent = play(Control(1.0, "bend", 2.0))
+        assert abs(peak(plain[16_000:]) - peak(plain[:16_000])) <= 2
+        np.testing.assert_allclose(
+            peak(bent[16_000:]) / peak(bent[:16_000]), 2 ** (2 / 12), rtol=0.02
+        )
+        soft = play(Control(0.0, "expression", 1.0), Control(1.0, "expression", 0.5))
+        before, after = (np.abs(half).max() for half in (soft[:16_000], soft[20_000:]))
+        assert after < 0.6 * before
+        assert np.abs(play(Control(0.5, "vibrato", 1.0)) - plain).max() > 0.01
+
+    def test_new_player_repeats_every_sample_whatever_came_before(self, small_font, player):
         chord = [Note(0.1, 2.0, key, 90) for key in (60, 64, 67)]
+        vibrato = (Control(0.0, "vibrato", 0.5),)
+        library = _fluidsynth.SoundLibrary(small_font, 16_000)
 
-        def play():
-            new = _fluidsynth.PartRenderer(small_font, 16_000)
-            kit = new.render([Note(0.0, 9.0, 49, 127)], (128, 0), frames=777)
-            strings = new.render(chord, (0, 48), frames=20_000, detune=0.3, vibrato=60)
-            new.close()
-            return np.concatenate([kit, strings])
+        def play(owner):
+            with owner.player() as new:
+                kit = new.render([Note(0.0, 9.0, 49, 127)], (128, 0), frames=777)
+                strings = new.render(
+                    chord, (0, 48), frames=20_000, detune=0.3, controls=vibrato
+                )
+            return np.concatenate([kit, strings], axis=1)
 
-        first = play()
-        player.render(chord, (0, 48), frames=500, vibrato=127)
-        np.testing.assert_array_equal(play(), first)
+        first = play(library)
+        with library.player() as other:
+            other.render(chord, (0, 48), frames=500, controls=vibrato)
+            other.render(chord, (0, 0), frames=5000)
+        player.render(chord, (0, 48), frames=500)
+        np.testing.assert_array_equal(play(library), first)
+        library.close()
+        unused = _fluidsynth.SoundLibrary(small_font, 16_000)
+        np.testing.assert_array_equal(play(unused), first)
+        unused.close()
 
     def test_controllers_do_not_leak_into_the_next_part(self, player):
         chord = [Note(0.0, 1.0, key, 90) for key in (60, 64, 67)]
         plain = player.render(chord, (0, 48), frames=16_000)
-        bent = player.render(chord, (0, 48), frames=16_000, detune=1.0, vibrato=127)
+        shaped = (Control(0.0, "vibrato", 1.0), Control(0.5, "expression", 0.3))
+        bent = player.render(chord, (0, 48), frames=16_000, detune=1.0, controls=shaped)
         again = player.render(chord, (0, 48), frames=16_000)
         assert np.abs(bent - plain).max() > 0.01
         np.testing.assert_allclose(again, plain, atol=1e-3)
@@ -375,34 +242,40 @@ class TestPlayer:
 
     def test_every_preset_of_every_class_is_heard(self, full_font):
         presets = _soundfont.read_soundfont(full_font).presets
-        loud = _fluidsynth.PartRenderer(full_font, 16_000)
+        library = _fluidsynth.SoundLibrary(full_font, 16_000)
         for name, instrument in INSTRUMENTS.items():
             held = presets.keys() & set(instrument.presets)
             assert len(held) >= len(set(instrument.presets)) - 1, name
-            for preset in held:
-                (part,) = _score.compose(np.random.default_rng(5), [name], 2.0).parts
-                sound = loud.render(part.notes, preset, frames=32_000)
-                power = _mixing._frame_power(sound, 16_000)
-                assert power.max() > 1e-5, (name, preset)
-        loud.close()
+            score = compose(np.random.default_rng(5), STYLES[0], {name: instrument}, 2.0)
+            with library.player() as loud:
+                for preset in held:
+                    sound = loud.render(score.parts[0].notes, preset, frames=32_000)
+                    power = _mixing._frame_power(sound, 16_000)
+                    assert power.max() > 1e-5, (name, preset)
+        library.close()
 
     def test_variation_banks_are_more_than_their_base(self):
-        font = need_soundfont("FluidR3_GM.sf2")
-        loud = _fluidsynth.PartRenderer(font, 16_000)
+        library = _fluidsynth.SoundLibrary(need_soundfont("FluidR3_GM.sf2"), 16_000)
         notes = [Note(0.0, 1.0, 67, 90)]
-        for variation, base in (((8, 24), (0, 24)), ((16, 25), (0, 25))):
-            one, other = (
-                loud.render(notes, preset, frames=16_000) for preset in (variation, base)
-            )
-            assert np.abs(one).max() > 0.01
-            # Made from the same samples, yet not a copy at another level.
-            assert np.corrcoef(one, other)[0, 1] < 0.99
-        loud.close()
+        with library.player() as loud:
+            for variation, base in (((8, 24), (0, 24)), ((16, 25), (0, 25))):
+                one, other = (
+                    loud.render(notes, preset, frames=16_000)[0] for preset in (variation, base)
+                )
+                assert np.abs(one).max() > 0.01
+                # Made from the same samples, yet not a copy at another level.
+                assert np.corrcoef(one, other)[0, 1] < 0.99
+        library.close()
 
 
 def rows(path):
     with path.open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
+
+
+def render_few(font, out, *, taxonomy=OPENMIC, **changed):
+    options = {"clips": 2, "seconds": 1.0, "seed": 5, "format": "wav", "processes": 1}
+    return synthesis.render_corpus(taxonomy, out, soundfont=font, **{**options, **changed})
 
 
 @pytest.fixture(scope="module")
@@ -433,7 +306,25 @@ class TestCorpus:
         for name in names:
             samples, rate = soundfile.read(out / "clips" / name)
             assert (samples.shape, rate) == ((32_000,), 16_000)
-            assert 0.25 < np.abs(samples).max() < 0.9
+            assert 0.12 < np.abs(samples).max() < 0.9
+
+    def test_events_are_heard(self, corpus):
+        out, _ = corpus
+        clips = read_clips(out / "labels.csv", OPENMIC)
+        active = {}
+        for row in rows(out / "activity.csv"):
+            times = active.setdefault((row["path"], row["class"]), [])
+            times.append((float(row["onset"]), float(row["offset"])))
+        late = []
+        for path, events in zip(clips.paths, clips.events, strict=True):
+            for index, start, end in events:
+                assert 0 <= start < end <= 2.0
+                name = (f"clips/{path.name}", OPENMIC.classes("fine")[int(index)])
+                # Until the sound is there, or zero while it is.
+                gaps = [max(0.0, on - start) for on, off in active[name] if off > start]
+                late.append(min(gaps, default=np.inf))
+        # Soft notes of a part may stay below the threshold of the activity.
+        assert np.mean(np.array(late) < 0.06) > 0.95
 
     def test_labels_and_activity_agree(self, corpus):
         out, manifest = corpus
@@ -449,6 +340,21 @@ class TestCorpus:
             assert 1 <= len(present) <= 6
         counted = (clips.labels["fine"] == 1).sum(axis=0)
         assert list(manifest["clips_per_class"].values()) == counted.tolist()
+
+    def test_parts_tell_what_is_played(self, corpus, small_font):
+        out, manifest = corpus
+        presets = _soundfont.read_soundfont(small_font).presets
+        played = {}
+        for row in rows(out / "parts.csv"):
+            instrument = INSTRUMENTS[row["class"]]
+            preset = (int(row["bank"]), int(row["program"]))
+            assert preset in presets
+            assert preset in instrument.presets
+            assert instrument.low <= int(row["lowest"]) <= int(row["highest"])
+            assert int(row["highest"]) <= instrument.high
+            played[row["path"]] = row["style"]
+        styles = list(played.values())
+        assert manifest["clips_per_style"] == {n: styles.count(n) for n in sorted(set(styles))}
 
     def test_clips_do_not_depend_on_processes_or_their_number(
         self, corpus, small_font, tmp_path
@@ -481,7 +387,9 @@ class TestCorpus:
         digest = hashlib.sha256(small_font.read_bytes()).hexdigest()
         assert manifest["soundfont"]["sha256"] == digest
         assert manifest["versions"]["fluidsynth"].count(".") == 2
-        for name in ("labels.csv", "activity.csv"):
+        tables = {"labels.csv", "activity.csv", "parts.csv", "events.csv"}
+        assert tables == manifest["sha256"].keys() - {"samples"}
+        for name in tables:
             digest = hashlib.sha256((out / name).read_bytes()).hexdigest()
             assert manifest["sha256"][name] == digest
 
@@ -520,6 +428,72 @@ class TestCorpus:
         assert info.frames == round(1.5 * rate)
         (row,) = rows(tmp_path / "out" / "labels.csv")
         assert (row["drums"], row["cymbals"], row["bass"]) == ("1", "1", "1")
+
+    def test_stems_add_up_to_the_clip(self, small_font, tmp_path):
+        out = tmp_path / "out"
+        render_few(small_font, out, clips=3, stems=True, channels=2, polyphony=(2, 4))
+        clips = read_clips(out / "stems.csv", OPENMIC)
+        assert all(len(events) for events in clips.events)
+        sums = {}
+        for row, labels in zip(rows(out / "stems.csv"), clips.labels["fine"], strict=True):
+            assert (labels == 1).sum() == 1
+            samples, _ = soundfile.read(out / row["path"])
+            assert 0.8 < np.abs(samples).max() < 0.95
+            total = sums.setdefault(row["meta_clip"], np.zeros((16_000, 2)))
+            total += float(row["meta_gain"]) * samples
+        assert len(sums) == 3
+        for path, total in sums.items():
+            samples, _ = soundfile.read(out / path)
+            assert samples.shape == (16_000, 2)
+            # Each file is rounded to 16 bits.
+            np.testing.assert_allclose(total, samples, atol=6 / 2**16)
+
+    def test_stems_and_stereo_do_not_change_who_plays(self, small_font, tmp_path):
+        for name, changed in (("plain", {}), ("stems", {"stems": True, "channels": 2})):
+            render_few(small_font, tmp_path / name, **changed)
+        for table in ("labels.csv", "parts.csv"):
+            plain, stems = ((tmp_path / n / table).read_bytes() for n in ("plain", "stems"))
+            assert plain == stems
+
+    def test_stereo_has_width(self, small_font, tmp_path):
+        render_few(small_font, tmp_path / "out", clips=4, channels=2, polyphony=(3, 6))
+        differences = []
+        for path in (tmp_path / "out" / "clips").iterdir():
+            left, right = soundfile.read(path)[0].T
+            differences.append(np.std(left - right) / np.std(left + right))
+        assert max(differences) > 0.05
+
+    def test_empty_clips_hold_no_class(self, small_font, tmp_path):
+        manifest = render_few(small_font, tmp_path / "out", clips=8, empty=0.5)
+        clips = read_clips(tmp_path / "out" / "labels.csv", OPENMIC)
+        absent = (clips.labels["fine"] == 0).all(axis=1)
+        assert absent.sum() == 4
+        empty = {path.name for path, none in zip(clips.paths, absent, strict=True) if none}
+        assert (
+            not {Path(row["path"]).name for row in rows(tmp_path / "out" / "parts.csv")} & empty
+        )
+        for path in clips.paths:
+            assert 0 < np.abs(soundfile.read(path)[0]).max() < 1
+        assert sum(manifest["clips_per_style"].values()) == 8
+
+    def test_nothing_but_empty_clips(self, small_font, tmp_path):
+        manifest = render_few(small_font, tmp_path / "out", clips=2, empty=1.0)
+        assert set(manifest["clips_per_class"].values()) == {0}
+        assert len(read_clips(tmp_path / "out" / "labels.csv", OPENMIC)) == 2
+
+    def test_programs_of_general_midi(self, small_font, tmp_path):
+        taxonomy = Taxonomy.load("general_midi")
+        out = tmp_path / "out"
+        render_few(small_font, out, taxonomy=taxonomy, clips=6, polyphony=(6, 6))
+        attributes = taxonomy.attributes("fine")
+        for row in rows(out / "parts.csv"):
+            if row["class"] == "drum_kit":
+                assert row["bank"] == "128"
+            else:
+                assert (row["bank"], int(row["program"])) == (
+                    "0",
+                    attributes[row["class"]]["program"],
+                )
 
     def test_failure_leaves_nothing_behind(self, small_font, tmp_path):
         def fail(done, total):

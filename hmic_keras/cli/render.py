@@ -1,5 +1,6 @@
 """`hmic render`."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,21 +16,34 @@ def render(
     soundfont: Annotated[Path, typer.Option(help="SoundFont file, .sf2 or .sf3.")],
     clips: Annotated[int, typer.Option(min=1, help="Number of clips.")],
     taxonomy: Annotated[
-        str, typer.Option(help="Packaged name or YAML file whose finest classes play.")
+        str, typer.Option(help="Packaged name or file whose finest classes play.")
     ] = "openmic",
     seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 10.0,
     polyphony: Annotated[
         tuple[int, int], typer.Option(help="Fewest and most instruments in a clip.")
     ] = (1, 6),
-    format: Annotated[Literal["ogg", "flac", "wav"], typer.Option(help="File format.")] = "ogg",
     polyphony_decay: Annotated[
         float, typer.Option(help="Share of clips with one instrument more, to the next fewer.")
     ] = 1.0,
+    midi: Annotated[
+        Path | None, typer.Option(help="Folder of MIDI files to take the music from.")
+    ] = None,
+    empty: Annotated[
+        float, typer.Option(help="Share of clips without instruments: noise, hum, silence.")
+    ] = 0.0,
+    stems: Annotated[
+        bool, typer.Option("--stems", help="Write each instrument by itself, too.")
+    ] = False,
+    stereo: Annotated[bool, typer.Option("--stereo", help="Two channels, not one.")] = False,
+    format: Annotated[Literal["ogg", "flac", "wav"], typer.Option(help="File format.")] = "ogg",
     quality: Annotated[float, typer.Option(help="Vorbis quality of ogg, 0 to 1.")] = 0.4,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
     processes: Annotated[
         int | None, typer.Option(min=1, help="Processes; one a core by default.")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the manifest as JSON.")
+    ] = False,
 ) -> None:
     """Render a labelled polyphonic corpus from a SoundFont.
 
@@ -41,7 +55,7 @@ def render(
     from ..taxonomy import Taxonomy
 
     with _terminal.progress() as progress:
-        render_corpus(
+        manifest = render_corpus(
             Taxonomy.load(taxonomy),
             out,
             clips=clips,
@@ -50,9 +64,16 @@ def render(
             seed=seed,
             polyphony=polyphony,
             polyphony_decay=polyphony_decay,
+            midi=midi,
+            empty=empty,
+            channels=2 if stereo else 1,
+            stems=stems,
             quality=quality,
             format=format,
             processes=processes,
             progress=lambda done, total: progress("render", done, total),
         )
-    _terminal.say(f"{clips} clips, labels.csv and manifest.json are in {out}")
+    if as_json:
+        _terminal.say(json.dumps(manifest, indent=2, ensure_ascii=False))
+    else:
+        _terminal.say(f"{clips} clips, labels.csv and manifest.json are in {out}")

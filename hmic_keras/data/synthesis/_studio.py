@@ -1,0 +1,239 @@
+"""Making one clip: from its job to files and to what the tables say about it."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hmic_keras.data.synthesis._compose import compose
+from hmic_keras.data.synthesis._fluidsynth import PartPlayer, SoundLibrary
+from hmic_keras.data.synthesis._instruments import Instrument, Preset
+from hmic_keras.data.synthesis._midi import excerpt
+from hmic_keras.data.synthesis._mixing import mix, rendering_rate
+from hmic_keras.data.synthesis._plan import Job
+from hmic_keras.data.synthesis._score import Note, Part, Score
+from hmic_keras.data.synthesis._settings import SUBTYPES, Settings
+from hmic_keras.data.synthesis._silence import draw_silence
+from hmic_keras.data.synthesis._soundfont import SoundFont
+from hmic_keras.errors import AudioError
+
+# FluidSynth's output below this, at its usual level of about 0.1, is a key without a sample.
+_SILENCE = 1e-4
+_STEM_PEAK = 0.9
+
+
+@dataclass(frozen=True)
+class Commission:
+    """What all clips of a corpus are made with.
+
+    Attributes:
+        settings: What was asked for.
+        players: The classes that can sound and their instruments.
+        font: The SoundFont.
+        midi_files: Files to take scores from; empty to write the music.
+        folder: Where the clips go.
+    """
+
+    settings: Settings
+    players: Mapping[str, Instrument]
+    font: SoundFont
+    midi_files: tuple[Path, ...]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class PlayedPart:
+    """What the tables say of one part.
+
+    Attributes:
+        class_name: Its class.
+        role: What kind of part it is.
+        preset: The preset that sounded.
+        events: `(start, end)` of each note in seconds.
+        activity: `(onset, offset)` of where it is heard.
+        keys: Lowest and highest key.
+        stem: Path of its stem, if there is one.
+        gain: What to multiply the stem by to get its share of the clip.
+    """
+
+    class_name: str
+    role: str
+    preset: Preset
+    events: tuple[tuple[float, float], ...]
+    activity: tuple[tuple[float, float], ...]
+    keys: tuple[int, int]
+    stem: str | None
+    gain: float
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A finished clip.
+
+    Attributes:
+        path: Where it is, relative to the corpus.
+        style: The style of the music, or what a clip without instruments holds.
+        parts: What plays.
+        digest: SHA-256 of the samples before encoding.
+        source: The MIDI file it is from.
+        skipped: MIDI files that could not be read, with the reason.
+    """
+
+    path: str
+    style: str
+    parts: tuple[PlayedPart, ...]
+    digest: bytes
+    source: str | None
+    skipped: Mapping[str, str]
+
+
+class Studio:
+    """Makes clips one after the other; each depends on its job only.
+
+    Args:
+        commission: What the clips are made with.
+    """
+
+    def __init__(self, commission: Commission) -> None:
+        self._all = commission
+        self._settings = commission.settings
+        self._rate = rendering_rate(self._settings.sample_rate)
+        self._library = SoundLibrary(commission.font.path, self._rate)
+
+    def close(self) -> None:
+        """Frees the SoundFont."""
+        self._library.close()
+
+    def clip(self, job: Job) -> Clip:
+        """Makes a clip.
+
+        Raises:
+            AudioError: If a part stays silent, a file cannot be written, or no MIDI file
+                tried has music for the classes.
+        """
+        settings = self._settings
+        rng = settings.rng("clip", job.index)
+        path = f"clips/{job.index:05d}.{settings.format}"
+        if not job.class_names and not job.from_midi:
+            kind, samples = draw_silence(
+                rng, settings.frames, settings.sample_rate, settings.channels
+            )
+            self._write(path, samples)
+            return Clip(path, kind, (), _digest(samples), None, {})
+        score, source, skipped = self._score(rng, job)
+        with self._library.player() as player:
+            played = [(part, self._play(player, part)) for part in score.parts]
+        heard = [(part, sound) for part, sound in played if sound is not None]
+        # What a MIDI file asks for may be silent in a SoundFont; what is written must sound.
+        if not heard or (job.style is not None and len(heard) < len(played)):
+            raise self._silent(next(part for part, sound in played if sound is None))
+        mixed = mix(
+            rng,
+            [(sound, part.pan) for part, (sound, _) in heard],
+            settings.frames,
+            settings.sample_rate,
+            channels=settings.channels,
+            stems=settings.stems,
+        )
+        self._write(path, mixed.clip)
+        stems = [self._stem(job.index, i, stem) for i, stem in enumerate(mixed.stems)]
+        return Clip(
+            path,
+            score.style,
+            tuple(
+                PlayedPart(
+                    part.class_name,
+                    part.role,
+                    preset,
+                    _events(part.notes, settings.seconds),
+                    tuple(activity),
+                    (min(n.key for n in part.notes), max(n.key for n in part.notes)),
+                    *(stems[i] if stems else (None, 1.0)),
+                )
+                for i, ((part, (_, preset)), activity) in enumerate(
+                    zip(heard, mixed.activity, strict=True)
+                )
+            ),
+            _digest(mixed.clip),
+            source,
+            skipped,
+        )
+
+    def _score(
+        self, rng: np.random.Generator, job: Job
+    ) -> tuple[Score, str | None, dict[str, str]]:
+        settings, players = self._settings, self._all.players
+        if job.style is None:
+            files = self._all.midi_files
+            score, path, skipped = excerpt(rng, settings, files, players, job.index)
+            return score, path.name, skipped
+        chosen = {name: players[name] for name in job.class_names}
+        return compose(rng, job.style, chosen, settings.seconds), None, {}
+
+    def _play(self, player: PartPlayer, part: Part) -> tuple[np.ndarray, Preset] | None:
+        """Plays a part with the first of its presets that the SoundFont has and that sounds."""
+        frames = int(np.ceil(self._settings.seconds * self._rate))
+        for preset in part.presets:
+            if preset in self._all.font.presets:
+                sound = player.render(
+                    part.notes,
+                    preset,
+                    frames=frames,
+                    detune=part.detune,
+                    controls=part.controls,
+                )
+                if max(sound.max(), -sound.min()) > _SILENCE:
+                    return sound, preset
+        return None
+
+    def _silent(self, part: Part) -> AudioError:
+        keys = sorted({note.key for note in part.notes})
+        return AudioError(
+            f"soundfont: {self._all.font.path} stays silent for {part.class_name} on the MIDI "
+            f"keys {', '.join(map(str, keys))}. Use a complete General MIDI SoundFont."
+        )
+
+    def _stem(self, index: int, number: int, share: np.ndarray) -> tuple[str, float]:
+        gain = float(np.abs(share).max()) / _STEM_PEAK
+        path = f"stems/{index:05d}-{number}.{self._settings.format}"
+        self._write(path, share / np.float32(gain))
+        return path, gain
+
+    def _write(self, path: str, samples: np.ndarray) -> None:
+        import soundfile
+
+        settings = self._settings
+        vorbis = settings.format == "ogg"
+        options = {"compression_level": 1.0 - settings.quality} if vorbis else {}
+        try:
+            with soundfile.SoundFile(
+                self._all.folder / path,
+                "w",
+                settings.sample_rate,
+                channels=settings.channels,
+                subtype=SUBTYPES[settings.format],
+                **options,
+            ) as stream:
+                # libsndfile overflows its stack when it gets a long Vorbis stream in one piece.
+                for start in range(0, len(samples), settings.sample_rate):
+                    stream.write(samples[start : start + settings.sample_rate])
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"{path} cannot be written: {error}") from error
+
+
+def _digest(samples: np.ndarray) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(samples).tobytes()).digest()
+
+
+def _events(notes: Sequence[Note], seconds: float) -> tuple[tuple[float, float], ...]:
+    """Returns start and end of each note; a key struck again ends the note before."""
+    struck: dict[int, float] = {}
+    events = []
+    for note in sorted(notes, key=lambda item: item.onset, reverse=True):
+        end = min(note.onset + note.duration, struck.get(note.key, seconds), seconds)
+        struck[note.key] = note.onset
+        if end > note.onset:
+            events.append((note.onset, end))
+    return tuple(sorted(events))
