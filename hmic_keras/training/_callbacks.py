@@ -82,7 +82,6 @@ class Checkpoints(keras.callbacks.Callback):
         super().__init__()
         self._run = run
         self._progress = progress
-        model.optimizer.build(model.trainable_variables)
         self._variables = {
             "model": model.variables,
             "optimizer": model.optimizer.variables,

@@ -12,6 +12,7 @@ from importlib import metadata
 from typing import Any
 
 import keras
+import numpy as np
 
 from .. import __version__, layers
 from ..config import ModelConfig, TrainConfig
@@ -174,6 +175,7 @@ def fit(
             loss_options=_options.loss_options(config, training.labels),
         ),
     )
+    _create_variables(model)
     progress = _callbacks.Progress(clips.taxonomy.levels, config.patience)
     checkpoints = _callbacks.Checkpoints(folder, progress, on_device, model)
     if resume:
@@ -328,6 +330,21 @@ def _augmentation(config: TrainConfig, sample_rate: int) -> tuple[Any, Any]:
     from ..data.augmentation import HostAugmentation
 
     return HostAugmentation.from_dict(on_host), on_device
+
+
+def _create_variables(model: HierarchicalModel) -> None:
+    """Creates the variables of optimizer, losses and metrics.
+
+    Created within the first training step, they would have TensorFlow trace it twice.
+    """
+    empty = {
+        level: np.zeros((1, output.shape[-1]), np.float32)
+        for level, output in model.output.items()
+    }
+    model.optimizer.build(model.trainable_variables)
+    model.compute_loss(y=empty, y_pred=empty)
+    model.compute_metrics(None, empty, empty)
+    model.reset_metrics()
 
 
 def _thresholds(
