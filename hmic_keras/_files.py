@@ -36,7 +36,7 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
             os.replace(target, replaced)
             try:
                 os.replace(temporary, target)
-            except OSError:
+            except BaseException:  # an interrupt must not cost the old one either
                 os.replace(replaced, target)
                 raise
         else:

@@ -13,8 +13,9 @@ from ..errors import ModelError
 from ..export.bundle import check_folder, export_model
 from ..recipe import Recipe
 from ..taxonomy import Taxonomy
+from ..zoo import FILES
 from ._fit import TrainingResult, train
-from ._run import HISTORY, Run
+from ._run import HISTORY, Run, remove
 
 
 def run_recipe(
@@ -66,10 +67,21 @@ def run_recipe(
         provenance=provenance,
         **vars(recipe.model),
     )
-    export_model(result.model, out, formats=("keras",))
-    result.write_history(run.out / HISTORY)
+    _export(result, run)
     run.finish()
     return result
+
+
+def _export(result: TrainingResult, run: Run) -> None:
+    """Puts the model into the folder file by file: the run in it must never be out of place."""
+    staging = run.folder / ".export"
+    export_model(result.model, staging, formats=("keras",))
+    for old in {*FILES.values()} - {path.name for path in staging.iterdir()}:
+        remove(run.out / old)
+    for path in sorted(staging.iterdir(), reverse=True):  # the manifest vouches for the model
+        os.replace(path, run.out / path.name)
+    staging.rmdir()
+    result.write_history(run.out / HISTORY)
 
 
 def _clips(data: str | None, taxonomy: Taxonomy) -> tuple[Any, dict[str, Any]]:

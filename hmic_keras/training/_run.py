@@ -82,7 +82,7 @@ class Run:
         """
         self.refuse_unfinished()
         for leftover in (self.logs, self.folder / _CHECKPOINT, self.out / HISTORY):
-            _remove(leftover)
+            remove(leftover)
         state = {"finished": False, "identity": dict(identity), **facts}
         write_json(self.folder / _STATE, state)
 
@@ -116,7 +116,7 @@ class Run:
                 f"was started: {', '.join(differing)}. Give the same model, clips and settings."
             )
         for staging in self.folder.glob(".*"):
-            _remove(staging)  # what a killed process was about to write
+            remove(staging)  # what a killed process was about to write
 
     def save(self, arrays: Mapping[str, Sequence[np.ndarray]], facts: dict[str, Any]) -> None:
         """Writes a checkpoint and the history.
@@ -146,7 +146,8 @@ class Run:
         if not path.is_file():
             return None
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            # NumPy leaves a file open that it opened and could not read.
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 facts = json.loads(stored["facts"].tobytes())
                 arrays: dict[str, list[np.ndarray]] = {}
                 for key in stored.files:
@@ -161,7 +162,7 @@ class Run:
     def finish(self) -> None:
         """Marks the run as finished and removes what only resuming needs."""
         write_json(self.folder / _STATE, {**(self.state or {}), "finished": True})
-        _remove(self.folder / _CHECKPOINT)
+        remove(self.folder / _CHECKPOINT)
 
 
 def write_history(path: str | os.PathLike[str], epochs: Sequence[Mapping[str, float]]) -> None:
@@ -185,7 +186,8 @@ def digest(clips: Any) -> str:
     return found.hexdigest()
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Removes a file or folder, if it is there."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
