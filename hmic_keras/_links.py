@@ -7,7 +7,16 @@ from .taxonomy import Taxonomy
 
 
 def direct_links(taxonomy: Taxonomy) -> list[tuple[str, str, NDArray[np.int64]]]:
-    """Lists `(parent level, child level, direct links)` where there are any links."""
+    """Lists `(parent level, child level, direct links)` where there are any links.
+
+    Args:
+        taxonomy: The hierarchy.
+
+    Example:
+        >>> taxonomy = Taxonomy.from_dict({"strings": ["violin", "cello"]})
+        >>> [(parent, child, pairs.tolist()) for parent, child, pairs in direct_links(taxonomy)]
+        [('coarse', 'fine', [[0, 0], [0, 1]])]
+    """
     found = [
         (parent, child, taxonomy.direct_links(parent, child))
         for i, child in enumerate(taxonomy.levels)
