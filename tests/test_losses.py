@@ -315,8 +315,8 @@ BINARY = {
         lambda y, p, w: asymmetric(y, p, 0.0, 4.0, 0.05, w),
     ),
     "steep": (
-        lambda **k: MaskedAsymmetricLoss(gamma_pos=0.5, gamma_neg=1.0, clip=0.2, **k),
-        lambda y, p, w: asymmetric(y, p, 0.5, 1.0, 0.2, w),
+        lambda **k: MaskedAsymmetricLoss(gamma_pos=0.5, gamma_neg=0.5, clip=0.2, **k),
+        lambda y, p, w: asymmetric(y, p, 0.5, 0.5, 0.2, w),
     ),
     "unclipped": (
         lambda **k: MaskedAsymmetricLoss(gamma_pos=1.0, gamma_neg=0.0, clip=0.0, **k),
