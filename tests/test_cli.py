@@ -21,7 +21,7 @@ from hmic_keras.cli import main
 from hmic_keras.data.sources.folder import write_labels
 
 ROOT = Path(hk.__file__).parents[1]
-COMMANDS = ("demo", "render", "train", "evaluate", "predict", "export", "taxonomy")
+COMMANDS = ("demo", "render", "prepare", "train", "evaluate", "predict", "export", "taxonomy")
 YAML = "strings: [violin, cello]\nbrass: [trumpet]\n"
 
 
