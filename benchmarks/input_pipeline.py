@@ -39,6 +39,7 @@ import hmic_keras as hk
 from hmic_keras.data import LabelledClips, make_dataset, prepare_clips
 
 GOAL = 0.05
+FILES = 32  # which come again and again: the pipeline does not know
 STEPS = {
     "waveform": {"gain": {}, "equalizer": {}, "band_limit": {}, "reverb": {}, "noise": {}},
     "mix": {"mixup": {}},
@@ -56,7 +57,6 @@ def model_for(taxonomy, augmented):
 
 def epochs(model, dataset, count):
     """Trains; returns for each epoch its seconds and those spent waiting for batches."""
-    train = model.make_train_function()
     found = []
     for _ in range(count):
         waited, started = 0.0, time.perf_counter()
@@ -67,9 +67,8 @@ def epochs(model, dataset, count):
             waited += time.perf_counter() - asked
             if batch is None:
                 break
-            # What a step does is done when its numbers are there.
-            logs = train(iter([batch]))
-            tf.nest.map_structure(lambda value: value.numpy(), logs)
+            # Returns numbers, so the step is over when it does.
+            model.train_on_batch(*batch, return_dict=True)
         found.append((time.perf_counter() - started, waited))
     return found[1:]
 
@@ -82,12 +81,14 @@ def main():
     taxonomy = hk.Taxonomy.load("openmic")
     random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
-        files = tuple(Path(folder, f"{i:04d}.ogg") for i in range(arguments.clips))
+        files = tuple(Path(folder, f"{i:04d}.ogg") for i in range(FILES))
         for path in files:
             synthesise(path, 44100, 2, random)
         labels = (random.random((len(files), 20)) < 0.1).astype(np.float32)
         clips = LabelledClips(taxonomy, files, {"fine": labels})
         records = prepare_clips(clips, Path(folder, "records"), processes=1)
+        again = np.arange(arguments.clips) % FILES
+        records, clips = records.subset(again), clips.subset(again)
         host = HostAugmentation(speed={}, codec={})
         cases = {
             "records": (records, None),

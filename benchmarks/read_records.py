@@ -45,9 +45,9 @@ def synthesise(path, rate, channels, random):
     """Writes a chord of decaying notes with some noise: dense enough to be worth decoding."""
     time_axis = np.arange(round(SECONDS * rate)) / rate
     sound = 0.02 * random.standard_normal((len(time_axis), channels))
-    for pitch in random.uniform(80, 1500, 8):
+    for pitch in random.uniform(80, 1500, 5):
         decay = np.exp(-((time_axis - random.uniform(0, 8)) ** 2))
-        for harmonic in range(1, 6):
+        for harmonic in range(1, 5):
             wave = np.sin(2 * np.pi * harmonic * pitch * time_axis) * decay / harmonic
             sound += 0.05 * wave[:, np.newaxis] * random.uniform(0.5, 1, channels)
     with soundfile.SoundFile(path, "w", rate, channels) as stream:
