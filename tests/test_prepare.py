@@ -459,3 +459,45 @@ def test_log_mel_records_hold_what_the_layer_computes(tmp_path):
     np.testing.assert_array_equal(crops[0], np.resize(prepared.read(0), (76, 12)))
     with pytest.raises(HmicError, match="`augment` changes waveforms"):
         make_dataset(prepared, sample_rate=4000, training=True, augment=lambda x, random: x)
+
+
+# The command
+
+
+@pytest.fixture
+def hmic(monkeypatch, capfd):
+    """Runs a command in this process; returns its exit code, output and errors."""
+    from hmic_keras.cli import main
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["hmic", *map(str, arguments)])
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as error:
+            code = error.code or 0
+        return code, *capfd.readouterr()
+
+    return run
+
+
+def test_the_command_prepares_and_says_what_it_did(spoilt, tmp_path, hmic):
+    common = ("prepare", "--data", tmp_path / "corpus" / "labels.csv", "--out", tmp_path / "o")
+    common += ("--taxonomy", taxonomy_file(tmp_path), "--sample-rate", RATE, "--processes", 1)
+    code, _, err = hmic(*common)
+    assert code == 2
+    assert "1 of 7 audio files are missing" in err
+    write_float(spoilt.paths[4], np.full(2000, 0.5), RATE)
+    code, _, err = hmic(*common)
+    assert code == 2
+    assert "sub/1.wav: is silent" in err
+    code, out, _ = hmic(*common, "--skip-bad")
+    assert code == 0
+    assert out.splitlines()[0].startswith("5 clips, ")
+    assert "2 files skipped; see " in out
+    code, out, _ = hmic(*common, "--skip-bad", "--json")
+    found = json.loads(out)
+    assert (found["clips"], found["skipped"], found["features"]) == (5, 2, "waveform")
+    assert found["out"] == str(tmp_path / "o")
+    assert len(open_clips(tmp_path / "o")) == 5

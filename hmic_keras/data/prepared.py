@@ -51,11 +51,12 @@ class PreparedClips:
 
     Example:
         >>> import tempfile
+        >>> from hmic_keras.data import demo_clips, prepare_clips
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     PreparedClips.open(folder)
-        Traceback (most recent call last):
-            ...
-        hmic_keras.errors.RecordError: ...: holds no manifest.json. Make it with `hmic prepare`.
+        ...     _ = prepare_clips(demo_clips("test").subset([7, 8]), f"{folder}/records")
+        ...     clips = PreparedClips.open(f"{folder}/records")
+        ...     len(clips), clips.subset([1]).ids, clips.read(0, 8000, 24000).shape
+        (2, ('00008.ogg',), (16000,))
     """
 
     folder: Path
@@ -268,10 +269,10 @@ def open_clips(
         RecordError: If the folder cannot be used, or was prepared with another taxonomy.
 
     Example:
-        >>> open_clips("no/such/labels.csv", Taxonomy.load("openmic"))
+        >>> open_clips("no/such.csv", Taxonomy.load("openmic"))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
             ...
-        hmic_keras.errors.LabelError: no/such/labels.csv: no such file. Name a CSV ...
+        hmic_keras.errors.LabelError: no/such.csv: no such file. Name a CSV of paths ...
     """
     path = Path(path)
     if not path.is_dir():

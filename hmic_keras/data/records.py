@@ -165,5 +165,5 @@ def to_stored(values: np.ndarray, features: Features) -> np.ndarray:
 def from_stored(stored: np.ndarray) -> np.ndarray:
     """Turns stored values back into float32."""
     if stored.dtype.kind == "i":
-        return stored.astype(np.float32) / np.float32(_FULL_SCALE)
+        return np.multiply(stored, np.float32(1 / _FULL_SCALE), dtype=np.float32)
     return stored.astype(np.float32)

@@ -73,10 +73,10 @@ def openmic_clips(
         LabelError: If a file of the archive is missing or damaged, or `taxonomy` lacks a tag.
 
     Example:
-        >>> openmic_clips("downloads", "train")
+        >>> openmic_clips("downloads", "train")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
             ...
-        hmic_keras.errors.LabelError: ...openmic-2018.npz: no such file. Download ...
+        hmic_keras.errors.LabelError: downloads/openmic-2018.npz: no such file. Download ...
     """
     archive = _Archive(folder, split, taxonomy)
     paths = [archive.audio(key) for key in archive.keys]
