@@ -95,12 +95,12 @@ def test_carries_every_method(backbone, method):
 
 
 @pytest.mark.slow
-def test_all_run_in_tflite(tmp_path):
+def test_run_in_tflite(tmp_path):
     frames = 96
     given = keras.Input((frames, MELS), name="log_mel")
     keras.utils.set_random_seed(0)
     outputs = {}
-    for name in SMALL:
+    for name in ("conv_attention", "short_chunk_res", "musicnn"):
         inner = keras.Input((frames, MELS))
         features = backbones.get(name)(inner, **SMALL[name])
         outputs[name] = keras.Model(inner, features, name=f"{name}_features")(given)
