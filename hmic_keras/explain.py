@@ -158,7 +158,7 @@ def time_scores(
         ([0.07, 0.23, 0.39], (13, 7))
     """
     audio = AudioConfig.from_dict(model.manifest["audio"])
-    sequence = _sequence_of(model)
+    _check_time_axis(model)
     clip = np.asarray(clip, "float32")
     if clip.ndim != len(model.inputs[0].shape) - 1 or not np.isfinite(clip).all():
         raise ModelError(
@@ -167,6 +167,8 @@ def time_scores(
         )
     if not window_seconds > 0:
         raise ModelError(f"`window_seconds` must be positive. Received: {window_seconds!r}")
+    model = _of_any_length(model)
+    sequence = model.get_layer(TIME_POOL).input
     found = np.asarray(keras.Model(model.input, sequence)(clip[np.newaxis], training=False))[0]
     step = _frames_in_a_step(model, sequence)
     step_seconds = step * audio.hop_length / audio.sample_rate
@@ -177,14 +179,23 @@ def time_scores(
     return seconds, _score_windows(keras.Model(sequence, model.output), found, width)
 
 
-def _sequence_of(model: Any) -> Any:
-    pools = [layer for layer in model.layers if layer.name == TIME_POOL]
-    if not pools or model.manifest["input"] == "embedding":
+def _check_time_axis(model: Any) -> None:
+    pooled = TIME_POOL in {layer.name for layer in model.layers}
+    if not pooled or model.manifest["input"] == "embedding":
         raise ModelError(
             "Scores over time need a model of waveforms or log-mel spectrograms. Received a "
             f"model with input={model.manifest['input']!r}"
         )
-    return pools[0].input
+
+
+def _of_any_length(model: Any) -> Any:
+    (given,) = model.inputs
+    if given.shape[1] is None:
+        return model
+    free = keras.Input((None, *given.shape[2:]), name=given.name)
+    copy = keras.models.clone_model(model, input_tensors=free)
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def _frames_in_a_step(model: Any, sequence: Any) -> int:

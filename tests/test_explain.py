@@ -1,12 +1,14 @@
-"""Attention maps as arrays and as a picture."""
+"""Attention maps as arrays and as a picture; scores over time."""
 
 import keras
 import numpy as np
 import pytest
 
-from hmic_keras import Taxonomy, build_model
+from hmic_keras import Taxonomy, build_model, load_model
+from hmic_keras.config import AudioConfig
+from hmic_keras.data import demo_clips, load_audio
 from hmic_keras.errors import ModelError
-from hmic_keras.explain import attention_maps, map_classes, plot_attention
+from hmic_keras.explain import attention_maps, map_classes, plot_attention, time_scores
 
 # `voice` is childless and stands between the others; `harp` has two parents; `brass` of the
 # middle level lies next to a fine class that skips it.
@@ -135,3 +137,95 @@ def test_children_of_a_family_stand_side_by_side():
     assert sorted(shown) == sorted(columns)
     families = [openmic.parents(name, "fine")[0][1] for name in shown]
     assert families == sorted(families, key=rows.index)
+
+
+class TestTimeScores:
+    """Scores around each moment of a clip."""
+
+    AUDIO = AudioConfig(n_fft=512, window_length=400, n_mels=16, hop_length=400)
+
+    def make(self, method="f2ca", **kwargs):
+        keras.utils.set_random_seed(0)
+        options = {"audio": self.AUDIO, "backbone_options": {"width": 4}, **kwargs}
+        return build_model(TAXONOMY, method=method, **options)
+
+    def clip(self, samples, seed=0):
+        return np.random.default_rng(seed).normal(0, 0.2, samples).astype("float32")
+
+    def test_what_starts_late_scores_late(self):
+        model, clips = load_model("hmic-demo"), demo_clips("test")
+        heard = 0
+        for path in clips.paths[:8]:
+            clip = load_audio(path)
+            scores = model(clip[np.newaxis])["fine"][0].numpy()
+            best = int(scores.argmax())
+            if scores[best] < 0.6:
+                continue
+            heard += 1
+            late = np.concatenate([np.zeros_like(clip), clip])
+            seconds, over_time = time_scores(model, late)
+            start = len(clip) / 16000
+            silent = over_time["fine"][seconds < start - 0.5, best]
+            sounding = over_time["fine"][seconds > start + 0.5, best]
+            assert silent.max() < 0.5 < sounding.max()
+            assert silent.mean() < 0.5 * sounding.mean()
+        assert heard >= 2
+
+    @pytest.mark.parametrize("method", ["multitask", "gmp", "f2ca"])
+    def test_a_window_as_long_as_the_clip_scores_as_the_clip(self, method):
+        model = self.make(method)
+        clip = self.clip(24000)
+        seconds, scores = time_scores(model, clip, window_seconds=99)
+        assert list(scores) == list(TAXONOMY.levels)
+        for level, expected in model(clip[np.newaxis]).items():
+            assert scores[level].dtype == np.float32
+            assert scores[level].shape == (len(seconds), expected.shape[-1])
+            np.testing.assert_allclose(scores[level], np.tile(expected, (len(seconds), 1)))
+
+    @pytest.mark.parametrize("window", [0.1, 0.6, 1.0])
+    def test_each_step_scores_the_window_around_it(self, window):
+        model = self.make("multitask")
+        clip = self.clip(64000)
+        seconds, scores = time_scores(model, clip, window_seconds=window)
+        sequence = model.get_layer("time_mean").input
+        found = keras.Model(model.input, sequence)(clip[np.newaxis])[0].numpy()
+        steps = len(found)
+        # Steps of 8 frames of 25 ms; 161 frames.
+        np.testing.assert_allclose(seconds, np.arange(21) * 0.2 + 3.5 * 0.025)
+        width = max(1, round(window / 0.2))
+        kernel, bias = (np.asarray(w) for w in model.get_layer("fine_logits").weights)
+        for step in range(steps):
+            start = min(max(step - (width - 1) // 2, 0), steps - width)
+            part = found[start : start + width]
+            logits = np.concatenate([part.mean(axis=0), part.max(axis=0)]) @ kernel + bias
+            expected = 1 / (1 + np.exp(-logits))
+            np.testing.assert_allclose(scores["fine"][step], expected, atol=1e-6)
+        assert np.ptp(scores["fine"], axis=0).max() > 1e-3
+
+    def test_takes_spectrograms_and_models_of_a_fixed_length(self):
+        waveforms = self.make("gmp")
+        fixed = self.make("gmp", input_shape=(32000,))
+        fixed.set_weights(waveforms.get_weights())
+        spectrograms = self.make("gmp", input="log_mel", input_shape=(None, 16))
+        spectrograms.set_weights(waveforms.get_weights())
+        clip = self.clip(32000)
+        expected_times, expected = time_scores(waveforms, clip)
+        log_mel = waveforms.get_layer("log_mel_spectrogram")(clip[np.newaxis])[0]
+        for model, given in ((fixed, clip), (spectrograms, log_mel)):
+            seconds, scores = time_scores(model, given)
+            np.testing.assert_array_equal(seconds, expected_times)
+            for level in expected:
+                np.testing.assert_allclose(scores[level], expected[level], atol=1e-6)
+
+    def test_refuses(self, inputs):
+        with pytest.raises(ModelError, match=r"Received a model with input='embedding'"):
+            time_scores(make(), inputs[0])
+        model = self.make("gmp")
+        clip = self.clip(16000)
+        with pytest.raises(ModelError, match=r"`clip` must be one input.*\(1, 16000\)"):
+            time_scores(model, clip[np.newaxis])
+        with pytest.raises(ModelError, match="all numbers finite"):
+            time_scores(model, clip * np.nan)
+        for window in (0, -1.0, float("nan")):
+            with pytest.raises(ModelError, match="`window_seconds` must be positive"):
+                time_scores(model, clip, window_seconds=window)

@@ -49,7 +49,7 @@ def read_checkpoint(wheel: str | os.PathLike[str], checkpoint: str) -> dict[str,
                 if "Adam" not in name and not name.endswith("_power")
             }
         # What TensorFlow raises for a damaged file depends on where the damage lies.
-        except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        except (tf.errors.OpError, LookupError, RuntimeError, ValueError) as error:
             raise ModelError(
                 f"The checkpoint {checkpoint!r} in '{wheel}' cannot be read: "
                 f"{first_line(error)} {_DOWNLOAD}"
