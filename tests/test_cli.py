@@ -143,7 +143,7 @@ def test_names_are_completed():
 
 
 def test_completions_are_what_the_registries_hold():
-    # Completion reads file names, because the registries import Keras.
+    # Completion reads the source of the registries, because importing them imports Keras.
     assert _completion.methods("") == sorted(heads.HEADS)
     assert _completion.backbones("") == sorted(backbones.BACKBONES)
     assert _completion.models("") == zoo.names()
