@@ -1,11 +1,11 @@
 """Times one training step of the `conv` backbone here, and of the same network in PyTorch.
 
 Batches of 32 four-second inputs with partly unobserved labels, masked binary cross-entropy at
-both levels, AdamW, two threads; PyTorch with both of its memory layouts, since on a CPU the
-one that is not its default can be the faster. That the two networks are the same is checked first: with the
-weights copied over they must give the same scores. Each framework has a process of its own;
-the two take turns of a few steps, so that a busy moment of the machine hits both. Both keep
-the memory they free, as the command line does. Prints the medians and writes
+both levels, AdamW, two threads; PyTorch with both of its memory layouts, since on a CPU the one
+that is not its default can be the faster. That the two networks are the same is checked first:
+with the weights copied over they must give the same scores. Each framework has a process of its
+own; the processes take turns of a few steps, so that a busy moment of the machine hits all of
+them. All keep the memory they free, as the command line does. Prints the medians and writes
 `benchmarks/results/training_step.json`; a ratio above 1 says how many times longer the faster
 PyTorch takes.
 
