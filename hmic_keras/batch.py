@@ -76,8 +76,10 @@ def find_audio(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
         ['a.mp3', 'b.WAV']
     """
     found: dict[str, None] = {}
-    for path in map(os.fspath, paths):
-        found.update(dict.fromkeys(_below(path) or [path] if os.path.isdir(path) else [path]))
+    for path in paths:
+        name = os.fspath(path)
+        below = _below(name) if os.path.isdir(name) else []
+        found.update(dict.fromkeys(below or [name]))
     return list(found)
 
 

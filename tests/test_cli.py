@@ -143,7 +143,7 @@ def test_names_are_completed():
 
 
 def test_completions_are_what_the_registries_hold():
-    # Completion reads file names, because the registries import Keras.
+    # Completion reads the source of the registries, because importing them imports Keras.
     assert _completion.methods("") == sorted(heads.HEADS)
     assert _completion.backbones("") == sorted(backbones.BACKBONES)
     assert _completion.models("") == zoo.names()
@@ -260,11 +260,10 @@ def test_evaluate_prints_its_report_as_json(hmic, trained, corpus, tmp_path):
 
 def test_export_prints_its_files_as_json(hmic, trained, tmp_path):
     model, _ = trained
-    done = hmic("export", model, "--out", tmp_path / "out", "--format", "tflite", "--json")
+    out = tmp_path / "out"
+    done = hmic("export", model, "--out", out, "--format", "keras", "--json")
     assert done.code == 0, done.err
-    found = json.loads(done.out)
-    assert found["files"] == {"tflite": str(tmp_path / "out" / "model.tflite")}
-    assert set(found["parity"]["tflite"]) == {"fine", "coarse"}
+    assert json.loads(done.out) == {"files": {"keras": str(out / "model.keras")}, "parity": {}}
 
 
 def test_export_writes_the_formats_asked_for(hmic, trained, tmp_path):
@@ -419,17 +418,33 @@ def test_a_table_that_cannot_be_written_is_refused_before_the_work(hmic, songs, 
     assert not out.exists()
 
 
-def test_names_that_are_no_unicode_are_printed_and_written(tiny_bundle, songs, tmp_path):
-    name = os.fsdecode(b"caf\xe9.wav")
-    shutil.copy(songs[0], tmp_path / name)
-    done = process(
-        *("predict", name, "broken.wav", "--model", tiny_bundle, "--out", "results.csv"),
-        cwd=tmp_path,
-        env={"PYTHONIOENCODING": "ascii"},
+def test_a_name_that_is_no_unicode_is_read_and_written(hmic, tiny_bundle, songs, tmp_path):
+    name = os.fsencode(tmp_path) + b"/caf\xe9.wav"
+    shutil.copy(songs[0], os.fsdecode(name))
+    table = tmp_path / "results.csv"
+    done = hmic("predict", os.fsdecode(name), "--model", tiny_bundle, "--out", table)
+    assert done.code == 0, done.err
+    assert name + b",ok" in table.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "printed"), [("utf-8", "● caf".encode() + b"\xe9"), ("ascii", b"\\u25cf caf")]
+)
+def test_any_name_is_printed_in_any_encoding(encoding, printed):
+    code = """
+from hmic_keras.cli import _terminal
+_terminal.set_up()
+_terminal.say("● caf\\udce9")
+_terminal.error("● caf\\udce9")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        env=environment(PYTHONIOENCODING=encoding, PYTHONUTF8="1"),
     )
-    assert done.code == 1, done.err
-    assert b"caf\xe9.wav,ok" in (tmp_path / "results.csv").read_bytes()
-    assert "error: broken.wav: no such file" in done.err
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(printed)
+    assert done.stderr.startswith(b"error: " + printed)
 
 
 # Mistakes: one line, exit code 2, nothing written

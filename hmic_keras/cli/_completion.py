@@ -1,10 +1,10 @@
 """What the shell offers for a parameter's value.
 
-A person waits for it at each press of the key, so names are read from the file system: the
-registries of methods and backbones import Keras, which takes seconds. One file a name is how
-the package is laid out.
+A person waits for it at each press of the key, so names are read from files: importing the
+registries of methods and backbones imports Keras, which takes seconds.
 """
 
+import ast
 import inspect
 from collections.abc import Callable
 from importlib import resources
@@ -24,17 +24,22 @@ def models(incomplete: str) -> list[str]:
 
 def taxonomies(incomplete: str) -> list[str]:
     """Names of packaged taxonomies."""
-    return _starting(_stems("taxonomies", ".yaml"), incomplete)
+    return _starting(_stems("taxonomies"), incomplete)
 
 
 def methods(incomplete: str) -> list[str]:
     """Names of joint-training methods."""
-    return _starting(_stems("heads", ".py"), incomplete)
+    return _starting(_registered("heads", "HEADS"), incomplete)
 
 
 def backbones(incomplete: str) -> list[str]:
     """Names of backbones."""
-    return _starting(_stems("backbones", ".py"), incomplete)
+    return _starting(_registered("backbones", "BACKBONES"), incomplete)
+
+
+def recipes(incomplete: str) -> list[str]:
+    """Names of packaged training recipes; paths are completed by the shell."""
+    return _starting(_stems("recipes"), incomplete)
 
 
 def formats(incomplete: str) -> list[str]:
@@ -50,6 +55,7 @@ _BY_PARAMETER: dict[str, Callable[[str], list[str]]] = {
     "taxonomy": taxonomies,
     "method": methods,
     "backbone": backbones,
+    "recipe": recipes,
     "formats": formats,
 }
 _BY_COMMAND = {("taxonomy", "name"): taxonomies}
@@ -65,13 +71,24 @@ def with_completion(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _stems(package: str, suffix: str) -> list[str]:
-    files = (item.name for item in resources.files(_PACKAGE).joinpath(package).iterdir())
-    return [
-        name.removesuffix(suffix)
-        for name in files
-        if name.endswith(suffix) and not name.startswith("_")
-    ]
+def _stems(folder: str) -> list[str]:
+    files = resources.files(_PACKAGE).joinpath(folder)
+    names = [item.name for item in files.iterdir()] if files.is_dir() else []
+    return [name.removesuffix(".yaml") for name in names if name.endswith(".yaml")]
+
+
+def _registered(package: str, registry: str) -> list[str]:
+    """The keys of a dict that the source of a package assigns to `registry`."""
+    source = resources.files(_PACKAGE).joinpath(package, "__init__.py").read_text("utf-8")
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.AnnAssign)
+            and ast.unparse(node.target) == registry
+            and isinstance(node.value, ast.Dict)
+        ):
+            keys = (key for key in node.value.keys if isinstance(key, ast.Constant))
+            return [str(key.value) for key in keys]
+    return []
 
 
 def _starting(names: Any, incomplete: str) -> list[str]:
