@@ -95,7 +95,7 @@ def test_a_subset_bridges_a_class_left_out():
 
 
 @given(taxonomies(names=SIMPLE, max_classes=5), st.data())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_subsets_keep_every_descent_among_their_classes(taxonomy, data):
     level = data.draw(st.sampled_from(taxonomy.levels))
     chosen = data.draw(
@@ -116,7 +116,7 @@ def test_subsets_keep_every_descent_among_their_classes(taxonomy, data):
 
 
 @given(taxonomies(names=SIMPLE), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_fewer_levels_keep_every_descent_between_them(taxonomy, data):
     levels = data.draw(st.lists(st.sampled_from(taxonomy.levels), min_size=1, unique=True))
     part = taxonomy.with_levels(levels)

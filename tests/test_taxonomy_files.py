@@ -41,7 +41,7 @@ def test_yaml_and_json_keep_everything(tmp_path, taxonomy, suffix):
 
 
 @given(taxonomy=taxonomies())
-@settings(max_examples=60, deadline=None, suppress_health_check=ANY_FOLDER)
+@settings(max_examples=40, deadline=None, suppress_health_check=ANY_FOLDER)
 def test_csv_and_frames_keep_classes_order_and_links(tmp_path, taxonomy):
     path = tmp_path / "t.csv"
     taxonomy.save(path)
@@ -72,7 +72,7 @@ def test_csv_and_frames_keep_classes_order_and_links(tmp_path, taxonomy):
         max_leaves=8,
     ).filter(lambda value: isinstance(value, dict) and value)
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_nested_groups_come_back(groups):
     try:
         taxonomy = Taxonomy.from_nested(groups)
@@ -373,7 +373,7 @@ def test_hostile_tables_are_refused_by_name(tmp_path, text, message):
         st.text("ab:{}[],\n\"'-#&*!? \t01", max_size=40).map(str.encode),
     ),
 )
-@settings(max_examples=300, deadline=None, suppress_health_check=ANY_FOLDER)
+@settings(max_examples=200, deadline=None, suppress_health_check=ANY_FOLDER)
 def test_whatever_a_file_holds_it_is_a_taxonomy_or_an_error(tmp_path, suffix, content):
     path = write(tmp_path, content, f"t{suffix}")
     try:
