@@ -9,7 +9,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from taxonomy_strategies import taxonomies
+from taxonomy_strategies import AWKWARD, taxonomies
 
 from hmic_keras.errors import TaxonomyError
 from hmic_keras.taxonomy import Taxonomy
@@ -384,6 +384,17 @@ def test_whatever_a_file_holds_it_is_a_taxonomy_or_an_error(tmp_path, suffix, co
         assert Taxonomy.from_dict(taxonomy.to_dict()) == taxonomy
         return
     assert message.startswith(str(path))
+
+
+def test_awkward_names_need_no_native_yaml(tmp_path, monkeypatch):
+    taxonomy = Taxonomy.from_nested({word: [word, "x"] for word in AWKWARD})
+    taxonomy.save(tmp_path / "native.yaml")
+    # PyYAML built without libyaml has only what is written in Python.
+    monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+    monkeypatch.delattr(yaml, "CSafeDumper", raising=False)
+    taxonomy.save(tmp_path / "python.yaml")
+    assert Taxonomy.load(tmp_path / "native.yaml") == taxonomy
+    assert Taxonomy.load(tmp_path / "python.yaml") == taxonomy
 
 
 def test_a_large_directed_acyclic_graph_survives_every_format(tmp_path):
