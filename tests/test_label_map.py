@@ -111,6 +111,8 @@ def test_apply_lists_what_is_dropped_and_unknown():
     assert found.unknown == ("Gac",)
     assert mapping.dropped == ("noise",)
     assert mapping.apply([]) == ((), (), ())
+    with pytest.raises(LabelError, match=r"'tags' must be a list of tags.*'gel'"):
+        mapping.apply("gel")
 
 
 def test_contradictions_surface():
