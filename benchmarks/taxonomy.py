@@ -1,4 +1,4 @@
-"""Seconds to load and validate taxonomies of 10,000 finest classes.
+"""CPU seconds to load and validate taxonomies of 10,000 finest classes.
 
 Three shapes: two levels (1,000 parents), four levels (2,000, 200 and 20 above), and the same
 four levels as a directed acyclic graph, where every class has two parents and every tenth a
@@ -51,13 +51,14 @@ def layered(sizes: list[int], parents: int) -> dict:
 def seconds(path: Path, expected: Taxonomy) -> float:
     best = float("inf")
     for _ in range(RUNS):
-        started = time.perf_counter()
+        # One thread does all the work, so that its CPU time is what a quiet machine takes.
+        started = time.process_time()
         taxonomy = Taxonomy.load(path)
         for child, level in enumerate(taxonomy.levels):
             for parent in taxonomy.levels[child + 1 :]:
                 taxonomy.links(parent, level)
         same = taxonomy.hash == expected.hash
-        best = min(best, time.perf_counter() - started)
+        best = min(best, time.process_time() - started)
         if not same:
             raise SystemExit(f"{path.name} does not load as the taxonomy that was saved.")
     return round(best, 3)
@@ -86,7 +87,7 @@ def main() -> None:
         "python": platform.python_version(),
         "versions": {package: metadata.version(package) for package in ("PyYAML", "numpy")},
         "libyaml": bool(yaml.__with_libyaml__),
-        "seconds": results,
+        "cpu_seconds": results,
         "limit_seconds": LIMIT_SECONDS,
         "within_limit": all(
             value < LIMIT_SECONDS for shape in results.values() for value in shape.values()

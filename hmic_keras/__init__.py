@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "HmicError": "errors",
+    "LabelMap": "label_map",
     "Predictor": "inference",
     "Taxonomy": "taxonomy",
     "build_model": "models",
@@ -24,6 +25,7 @@ _HOMES = {
 
 __all__ = [
     "HmicError",
+    "LabelMap",
     "Predictor",
     "Taxonomy",
     "__version__",
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     )
     from .errors import HmicError
     from .inference import Predictor
+    from .label_map import LabelMap
     from .models import build_model
     from .taxonomy import Taxonomy
     from .zoo import load_model

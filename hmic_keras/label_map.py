@@ -232,8 +232,11 @@ class LabelMap:
         Returns:
             The classes, and what was dropped or is unknown. Ancestors are not added; see
             `Taxonomy.close_labels`.
+
+        Raises:
+            LabelError: If `tags` is a single text.
         """
-        names = tuple(dict.fromkeys(tags))
+        names = tuple(dict.fromkeys(_tag_list(tags)))
         known = [name for name in names if name in self.targets]
         return Relabelled(
             classes=tuple(dict.fromkeys(key for tag in known for key in self.targets[tag])),
@@ -314,7 +317,7 @@ class LabelMap:
         self, labels: ArrayLike, tags: Sequence[str]
     ) -> dict[ClassKey, NDArray[np.float32]]:
         """Returns the labels `(rows,)` of each class the map knows, in the taxonomy's order."""
-        tags = list(tags)
+        tags = _tag_list(tags)
         repeated = next((tag for tag in tags if tags.count(tag) > 1), None)
         if repeated is not None:
             raise LabelError(f"'tags' has {repeated!r} twice; each tag has one column.")
@@ -372,6 +375,12 @@ def _column(taxonomy: Taxonomy, key: ClassKey) -> str:
     """Writes a class as a table column: bare where that means it, else `level:name`."""
     level, name = key
     return name if taxonomy.resolve(name) == key else f"{level}:{name}"
+
+
+def _tag_list(tags: Iterable[str]) -> list[str]:
+    if isinstance(tags, str):
+        raise LabelError(f"'tags' must be a list of tags. Received: {tags!r}")
+    return list(tags)
 
 
 def _checked_tag(tag: object) -> str:

@@ -41,6 +41,7 @@ from ._taxonomy_forms import (
     parse_groups,
 )
 from ._taxonomy_tables import parse_rows, table_rows
+from ._taxonomy_tree import draw
 from .errors import LabelError, TaxonomyError
 
 if TYPE_CHECKING:
@@ -706,16 +707,7 @@ class Taxonomy:
             │   └── violin
             └── other (childless)
         """
-        sizes = [f"{len(self.classes(level))} {level}" for level in reversed(self.levels)]
-        roots = [
-            (level, name)
-            for i, level in reversed(list(enumerate(self.levels)))
-            for name, parents in zip(self._classes[i], self._parents[i], strict=True)
-            if not parents
-        ]
-        lines = [f"{self.name}: {', '.join(sizes)}"]
-        self._draw(roots, len(self.levels), "", lines, set())
-        return "\n".join(lines)
+        return draw(self._parts(), self._children)
 
     # Labels
 
@@ -921,31 +913,6 @@ class Taxonomy:
             )
         known = self.classes(parent_level)
         return f"{start}, which level {parent_level!r} does not have.{hint(parent, known)}"
-
-    def _draw(
-        self,
-        keys: Sequence[ClassKey],
-        above: int,
-        indent: str,
-        lines: list[str],
-        drawn: set[ClassKey],
-    ) -> None:
-        for number, key in enumerate(keys, start=1):
-            level, name = key
-            last = number == len(keys)
-            at = self._level_numbers[level]
-            children = self._children.get(key, ())
-            notes = [level] if at != above - 1 else []
-            if at > 0 and not children:
-                notes.append("childless")
-            if children and key in drawn:
-                notes.append("see above")
-            suffix = f" ({', '.join(notes)})" if notes else ""
-            lines.append(f"{indent}{'└── ' if last else '├── '}{name}{suffix}")
-            if key not in drawn:
-                drawn.add(key)
-                inner = indent + ("    " if last else "│   ")
-                self._draw(children, at, inner, lines, drawn)
 
 
 def _packaged_files() -> Any:

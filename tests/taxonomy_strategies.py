@@ -6,8 +6,8 @@ from hmic_keras.taxonomy import Taxonomy
 
 # What YAML reads as no text, what CSV and YAML quote, what pandas reads as missing, any script.
 AWKWARD = """
-no null ~ 1 -1 1e3 0x1F 1_000 12.30 2020-01-01 true << = NaN NA None a,b say_"x" it's #x - ? x_#y
-{a} [b] *x &x !t %p @q ` | > ' " '' ; a\\nb --- ... é 弦 𝄞 levels classes attributes
+no null ~ 1 -1 1e3 0x1F 1_000 12.30 2020-01-01 true << = NaN NA None a,b say_"x" it's #x - ?
+x_#y {a} [b] *x &x !t %p @q ` | > ' " '' ; a\\nb --- ... é 弦 𝄞 levels classes attributes
 """
 AWKWARD = tuple(word.replace("_", " ") for word in AWKWARD.split())
 

@@ -111,10 +111,12 @@ def test_apply_lists_what_is_dropped_and_unknown():
     assert found.unknown == ("Gac",)
     assert mapping.dropped == ("noise",)
     assert mapping.apply([]) == ((), (), ())
+    with pytest.raises(LabelError, match=r"'tags' must be a list of tags.*'gel'"):
+        mapping.apply("gel")
 
 
 def test_contradictions_surface():
-    with pytest.raises(LabelError, match="'guitar' .* is labelled 1.*'strings'.* absent"):
+    with pytest.raises(LabelError, match=r"'guitar' .* is labelled 1.*'strings'.* absent"):
         convert({"gac": 1, "strgs": 0})
 
 
@@ -190,7 +192,7 @@ def test_unusable_tables_are_refused(frame, message):
 
 @given(data=st.data(), taxonomy=taxonomies(max_levels=3))
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @pytest.mark.parametrize("suffix", [".yaml", ".json", ".csv"])
 def test_maps_come_back_from_every_format(tmp_path, data, taxonomy, suffix):
@@ -277,15 +279,12 @@ def test_hostile_maps_are_refused_by_name(tmp_path, name, text, message):
 
 
 def test_unknown_names_and_no_taxonomy():
-    with pytest.raises(TaxonomyError, match="no packaged label map 'irmas'.*irmas_to_openmic"):
+    with pytest.raises(TaxonomyError, match=r"no packaged label map 'irmas'.*irmas_to_openmic"):
         LabelMap.load("irmas", OPENMIC)
     with pytest.raises(TaxonomyError, match="must be a Taxonomy"):
         LabelMap.from_dict({"a": "guitar"}, "openmic")
-    with pytest.raises(TaxonomyError, match="Tag 'dru': .*no class 'drums'"):
-        LabelMap.load("irmas_to_openmic", OPENMIC.subset(["cello", "voice"]).merge(TWO_FROM))
-
-
-TWO_FROM = OPENMIC.subset([name for name in OPENMIC.classes("fine") if name != "drums"])
+    with pytest.raises(TaxonomyError, match=r"Tag 'cel': .*no class 'cello'"):
+        LabelMap.load("irmas_to_openmic", TWO)
 
 
 # Packaged maps

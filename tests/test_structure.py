@@ -31,6 +31,7 @@ FLOORS = {
     "_taxonomy_files": 0,
     "_taxonomy_forms": 0,
     "_taxonomy_tables": 0,
+    "_taxonomy_tree": 0,
     "layers": 1,
     "losses": 1,
     "streaming_metrics": 1,
