@@ -143,11 +143,23 @@ def test_mixup_takes_embeddings_and_any_nest_of_labels():
     np.testing.assert_allclose(np.einsum("ij,jkl->ikl", soft, x), mixed, atol=1e-5)
 
 
-def test_mixup_without_partners_or_probability_changes_nothing():
-    for layer, inputs in ((Mixup(seed=0), batch(1)), (Mixup(probability=0.0), batch(5))):
-        x, labels = train(layer, inputs)
-        np.testing.assert_allclose(x, inputs[0], atol=1e-6)
-        np.testing.assert_array_equal(labels["fine"], inputs[1]["fine"])
+@pytest.mark.parametrize("kind", [Mixup, StemRemix], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_probability(kind, probability):
+    inputs = batch(400, 8)
+    x, labels = train(kind(probability=probability, seed=0), inputs)
+    changed = (np.abs(x - inputs[0]) > 1e-6).any(axis=1)
+    np.testing.assert_array_equal(labels["fine"][~changed], inputs[1]["fine"][~changed])
+    # A remix of one example is that example; a mean may leave next to nothing of one partner.
+    share = probability * (2 / 3 if kind is StemRemix else 0.99)
+    assert abs(changed.mean() - share) < 0.08
+
+
+def test_a_single_example_stays_as_it_is():
+    inputs = batch(1)
+    x, labels = train(Mixup(seed=0), inputs)
+    np.testing.assert_allclose(x, inputs[0], atol=1e-6)
+    np.testing.assert_array_equal(labels["fine"], inputs[1]["fine"])
 
 
 def test_remix_equals_a_sum_and_a_union():
