@@ -178,7 +178,7 @@ def check_graphs(make, inputs, expected, jit):
     assert kinds <= {"Placeholder", "Identity", "NoOp"}, "inference pays for what is not done"
     if jit:
         # XLA has a random generator of its own, so its numbers are others.
-        function = graph(make(), True, jit_compile=True)
+        function = graph(make(), True, input_signature=[unknown], jit_compile=True)
         first, second = (
             check_like(function(inputs), inputs),
             check_like(function(inputs), inputs),
