@@ -514,6 +514,24 @@ class TestCorpus:
                     attributes[row["class"]]["program"],
                 )
 
+    def test_silent_part_is_written_anew(self, small_font, tmp_path, monkeypatch):
+        # As if the SoundFont had no samples for the first two parts it is asked to play.
+        render, takes = _fluidsynth.PartPlayer.render, []
+
+        def mute(self, notes, preset, **options):
+            takes.append(notes)
+            return render(self, notes, preset, **options) * (len(takes) > 2)
+
+        monkeypatch.setattr(_fluidsynth.PartPlayer, "render", mute)
+        taxonomy = Taxonomy.from_dict({"brass": ["trombone"]})
+        same = {"taxonomy": taxonomy, "clips": 1, "polyphony": (1, 1)}
+        render_few(small_font, tmp_path / "out", **same)
+        assert takes[0] != takes[2]
+        monkeypatch.setattr(_fluidsynth.PartPlayer, "render", lambda *_, **__: np.zeros((2, 9)))
+        with pytest.raises(AudioError, match="stays silent for trombone on the MIDI keys"):
+            render_few(small_font, tmp_path / "mute", **same)
+        assert not (tmp_path / "mute").exists()
+
     def test_failure_leaves_nothing_behind(self, small_font, tmp_path):
         def fail(done, total):
             if done == 2:
