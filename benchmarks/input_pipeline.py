@@ -32,11 +32,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
-from hmic_keras.data.augmentation import HostAugmentation
 from read_records import synthesise
 
 import hmic_keras as hk
 from hmic_keras.data import LabelledClips, make_dataset, prepare_clips
+from hmic_keras.data.augmentation import HostAugmentation
 
 GOAL = 0.05
 FILES = 32  # which come again and again: the pipeline does not know

@@ -326,6 +326,25 @@ class TestCorpus:
         # Soft notes of a part may stay below the threshold of the activity.
         assert np.mean(np.array(late) < 0.06) > 0.95
 
+    def test_notes_begin_when_their_events_say(self, small_font, tmp_path):
+        taxonomy = Taxonomy.from_dict({"struck": ["drums"]})
+        out = tmp_path / "out"
+        render_few(small_font, out, taxonomy=taxonomy, clips=8, polyphony=(1, 1), seconds=2.0)
+        clips = read_clips(out / "labels.csv", taxonomy)
+        errors = []
+        for path, events in zip(clips.paths, clips.events, strict=True):
+            samples, _ = soundfile.read(path)
+            level = np.log10(np.abs(samples).reshape(-1, 80).max(axis=1) + 1e-4)
+            rise = np.maximum(level[1:] - level[:-1], 0)
+            for start in events[events[:, 1] > 0.1, 1]:
+                first = max(0, int(start / 0.005) - 12)
+                near = rise[first : first + 24]
+                errors.append((first + 1 + np.argmax(near)) * 0.005 - start)
+        assert len(errors) >= 30
+        assert abs(np.median(errors)) < 0.01
+        # Hits that others drown have no rise of their own.
+        assert np.mean(np.abs(errors) < 0.03) > 0.8
+
     def test_labels_and_activity_agree(self, corpus):
         out, manifest = corpus
         clips = read_clips(out / "labels.csv", OPENMIC)
@@ -494,6 +513,24 @@ class TestCorpus:
                     "0",
                     attributes[row["class"]]["program"],
                 )
+
+    def test_silent_part_is_written_anew(self, small_font, tmp_path, monkeypatch):
+        # As if the SoundFont had no samples for the first two parts it is asked to play.
+        render, takes = _fluidsynth.PartPlayer.render, []
+
+        def mute(self, notes, preset, **options):
+            takes.append(notes)
+            return render(self, notes, preset, **options) * (len(takes) > 2)
+
+        monkeypatch.setattr(_fluidsynth.PartPlayer, "render", mute)
+        taxonomy = Taxonomy.from_dict({"brass": ["trombone"]})
+        same = {"taxonomy": taxonomy, "clips": 1, "polyphony": (1, 1)}
+        render_few(small_font, tmp_path / "out", **same)
+        assert takes[0] != takes[2]
+        monkeypatch.setattr(_fluidsynth.PartPlayer, "render", lambda *_, **__: np.zeros((2, 9)))
+        with pytest.raises(AudioError, match="stays silent for trombone on the MIDI keys"):
+            render_few(small_font, tmp_path / "mute", **same)
+        assert not (tmp_path / "mute").exists()
 
     def test_failure_leaves_nothing_behind(self, small_font, tmp_path):
         def fail(done, total):

@@ -329,7 +329,7 @@ def _augmentation(config: TrainConfig, sample_rate: int) -> tuple[Any, Any]:
         return None, on_device
     from ..data.augmentation import HostAugmentation
 
-    return HostAugmentation.from_dict(on_host), on_device
+    return HostAugmentation.from_dict({"sample_rate": sample_rate, **on_host}), on_device
 
 
 def _create_variables(model: HierarchicalModel) -> None:

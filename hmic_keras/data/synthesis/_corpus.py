@@ -68,8 +68,9 @@ def render_corpus(
     - `manifest.json`: provenance, settings, versions, checksums.
 
     The samples of clip `i` depend on the SoundFont, the MIDI files, the versions of this
-    package, FluidSynth, NumPy and soxr, and the settings, but neither on the number of clips
-    nor on that of processes. Unless MIDI files decide, all classes occur about equally often.
+    package, FluidSynth, NumPy, SciPy and soxr, and the settings, but neither on the number of
+    clips nor on that of processes. Unless MIDI files decide, all classes occur about equally
+    often.
 
     Args:
         taxonomy: Its finest classes must have a known sound: the tags of `openmic`, classes
@@ -266,6 +267,7 @@ def _midi_report(files: Sequence[Path], clips: Sequence[Clip]) -> dict[str, Any]
 
 
 def _versions() -> dict[str, str]:
+    import scipy
     import soundfile
     import soxr
 
@@ -274,6 +276,7 @@ def _versions() -> dict[str, str]:
     return {
         "hmic_keras": __version__,
         "numpy": np.__version__,
+        "scipy": scipy.__version__,
         "soxr": soxr.__version__,
         "libsndfile": soundfile.__libsndfile_version__,
     }

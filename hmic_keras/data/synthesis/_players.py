@@ -24,13 +24,14 @@ _MELODY_RHYTHMS = (
     (1 / 3, 1 / 3, 1 / 3, 1.0, 1 / 3, 1 / 3, 1 / 3, 1.0),
 )
 _LONG_RHYTHMS = ((4.0,), (2.0, 2.0), (3.0, 1.0), (3.5, -0.5))
+# No rests: these are drawn once for a piece, and every clip must sound soon.
 CHORALE_RHYTHMS = (
     (1.0, 1.0, 1.0, 1.0),
     (1.0, 1.0, 2.0),
     (2.0, 1.0, 1.0),
     (2.0, 2.0),
     (1.5, 0.5, 2.0),
-    (3.0, -1.0),
+    (3.0, 1.0),
 )
 _CHORD_RHYTHMS = (
     (4.0,),

@@ -22,6 +22,7 @@ from hmic_keras.errors import AudioError
 # FluidSynth's output below this, at its usual level of about 0.1, is a key without a sample.
 _SILENCE = 1e-4
 _STEM_PEAK = 0.9
+_TAKES = 8
 
 
 @dataclass(frozen=True)
@@ -122,13 +123,7 @@ class Studio:
             )
             self._write(path, samples)
             return Clip(path, kind, (), _digest(samples), None, {})
-        score, source, skipped = self._score(rng, job)
-        with self._library.player() as player:
-            played = [(part, self._play(player, part)) for part in score.parts]
-        heard = [(part, sound) for part, sound in played if sound is not None]
-        # What a MIDI file asks for may be silent in a SoundFont; what is written must sound.
-        if not heard or (job.style is not None and len(heard) < len(played)):
-            raise self._silent(next(part for part, sound in played if sound is None))
+        score, heard, source, skipped = self._performed(rng, job)
         mixed = mix(
             rng,
             [(sound, part.pan) for part, (sound, _) in heard],
@@ -161,6 +156,26 @@ class Studio:
             skipped,
         )
 
+    def _performed(
+        self, rng: np.random.Generator, job: Job
+    ) -> tuple[Score, list[tuple[Part, tuple[np.ndarray, Preset]]], str | None, dict[str, str]]:
+        """Returns a score, its parts with their sound and preset, and where it is from."""
+        for _ in range(_TAKES):
+            score, source, skipped = self._score(rng, job)
+            with self._library.player() as player:
+                played = [(part, self._play(player, part)) for part in score.parts]
+            heard = [(part, sound) for part, sound in played if sound is not None]
+            # What a MIDI file asks for may be silent in a SoundFont and is left out then; what
+            # was written is written anew, as some SoundFonts lack the upper keys of a preset.
+            if len(heard) == len(played) or (job.style is None and heard):
+                return score, heard, source, skipped
+        part = next(part for part, sound in played if sound is None)
+        keys = sorted({note.key for note in part.notes})
+        raise AudioError(
+            f"soundfont: {self._all.font.path} stays silent for {part.class_name} on the MIDI "
+            f"keys {', '.join(map(str, keys))}. Use a complete General MIDI SoundFont."
+        )
+
     def _score(
         self, rng: np.random.Generator, job: Job
     ) -> tuple[Score, str | None, dict[str, str]]:
@@ -187,13 +202,6 @@ class Studio:
                 if max(sound.max(), -sound.min()) > _SILENCE:
                     return sound, preset
         return None
-
-    def _silent(self, part: Part) -> AudioError:
-        keys = sorted({note.key for note in part.notes})
-        return AudioError(
-            f"soundfont: {self._all.font.path} stays silent for {part.class_name} on the MIDI "
-            f"keys {', '.join(map(str, keys))}. Use a complete General MIDI SoundFont."
-        )
 
     def _stem(self, index: int, number: int, share: np.ndarray) -> tuple[str, float]:
         gain = float(np.abs(share).max()) / _STEM_PEAK

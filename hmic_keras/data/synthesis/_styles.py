@@ -6,12 +6,14 @@ others do. `free` puts anything together, as a label must not depend on its comp
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from hmic_keras.data.synthesis._instruments import UNPITCHED, Instrument, Kind, Role
 from hmic_keras.data.synthesis._score import MODES
 
 _Weights = Mapping[Role, float]
 _ANY_MODE = tuple(MODES)
+_MANY = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -59,36 +61,24 @@ class Style:
         if instrument.kind in UNPITCHED:
             return dict.fromkeys(own, 1.0)
         wanted = self.lead if leads else self.others
-        learnt = {role for role in wanted if role in _EVERYONE} if self.others else set()
-        fitting = {role: wanted[role] for role in wanted if role in own or role in learnt}
+        fitting = {role: wanted[role] for role in wanted if role in own or role in _EVERYONE}
         return fitting or {role: float(own.count(role)) for role in own}
+
+
+def _all_but(*kinds: Kind) -> frozenset[Kind]:
+    return frozenset(get_args(Kind)) - set(kinds)
 
 
 # Roles that every pitched instrument can play, whatever it prefers.
 _EVERYONE = frozenset({"chorale", "ostinato", "drone"})
-_FREE = Style("free", 2.0, None, (1, 99), (66, 176), {}, {}, meters=(4, 4, 4, 3), swing=0.1)
 STYLES: tuple[Style, ...] = (
-    _FREE,
+    Style("free", 2.0, None, (1, _MANY), (66, 176), {}, {}, meters=(4, 4, 4, 3), swing=0.1),
     Style("solo", 2.0, None, (1, 1), (56, 168), {}, {}, meters=(4, 4, 3), swing=0.1),
     Style(
         "band",
         2.0,
-        frozenset(
-            {
-                "bass",
-                "brass",
-                "cymbals",
-                "drums",
-                "keys",
-                "organ",
-                "plucked",
-                "synth",
-                "voice",
-                "wind",
-                "ensemble",
-            }
-        ),
-        (2, 99),
+        _all_but("bowed", "effect", "mallets", "reeds"),
+        (2, _MANY),
         (84, 168),
         {"melody": 3, "arpeggio": 1, "chords": 1},
         {"bass": 2, "chords": 3, "arpeggio": 2, "pad": 2, "long": 1, "ostinato": 1},
@@ -97,21 +87,8 @@ STYLES: tuple[Style, ...] = (
     Style(
         "chamber",
         1.5,
-        frozenset(
-            {
-                "bowed",
-                "brass",
-                "ensemble",
-                "keys",
-                "organ",
-                "plucked",
-                "reeds",
-                "voice",
-                "wind",
-                "mallets",
-            }
-        ),
-        (2, 99),
+        _all_but("bass", "cymbals", "drums", "effect", "synth"),
+        (2, _MANY),
         (52, 104),
         {"chorale": 2, "melody": 1, "long": 1},
         {"chorale": 3, "long": 1, "pad": 1},
@@ -134,7 +111,7 @@ STYLES: tuple[Style, ...] = (
         "ostinato",
         1.0,
         None,
-        (1, 99),
+        (1, _MANY),
         (88, 160),
         {"ostinato": 3, "arpeggio": 1, "melody": 1},
         {"ostinato": 4, "arpeggio": 1, "pad": 1, "bass": 1},
@@ -142,10 +119,8 @@ STYLES: tuple[Style, ...] = (
     Style(
         "folk",
         1.0,
-        frozenset(
-            {"bass", "bowed", "drums", "plucked", "reeds", "voice", "wind", "mallets", "organ"}
-        ),
-        (1, 99),
+        _all_but("brass", "cymbals", "effect", "ensemble", "keys", "synth"),
+        (1, _MANY),
         (96, 184),
         {"melody": 4, "tremolo": 1},
         {"drone": 3, "chords": 2, "bass": 2, "melody": 1},
