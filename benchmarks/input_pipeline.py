@@ -42,7 +42,7 @@ GOAL = 0.05
 FILES = 32  # which come again and again: the pipeline does not know
 STEPS = {
     "waveform": {"gain": {}, "equalizer": {}, "band_limit": {}, "reverb": {}, "noise": {}},
-    "mix": {"mixup": {}},
+    "mix": {"name": "mixup"},
 }
 RESULT = Path(__file__).parent / "results" / "input_pipeline.json"
 
