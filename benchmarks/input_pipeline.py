@@ -13,7 +13,7 @@ goal is less than 5 % with augmentation. On a machine without an accelerator, th
 the training step share the cores, so the epochs' lengths count as well: they are in the
 report.
 
-    python benchmarks/input_pipeline.py [--clips 256] [--epochs 3]
+    python benchmarks/input_pipeline.py [--clips 512] [--epochs 3]
 
 Prints the figures as JSON and writes them to `benchmarks/results/input_pipeline.json`.
 """
@@ -42,7 +42,7 @@ GOAL = 0.05
 FILES = 32  # which come again and again: the pipeline does not know
 STEPS = {
     "waveform": {"gain": {}, "equalizer": {}, "band_limit": {}, "reverb": {}, "noise": {}},
-    "mix": {"mixup": {}},
+    "mix": {"name": "mixup"},
 }
 RESULT = Path(__file__).parent / "results" / "input_pipeline.json"
 
@@ -75,7 +75,7 @@ def epochs(model, dataset, count):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=int, default=256)
+    parser.add_argument("--clips", type=int, default=512)
     parser.add_argument("--epochs", type=int, default=3)
     arguments = parser.parse_args()
     taxonomy = hk.Taxonomy.load("openmic")

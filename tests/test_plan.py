@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hmic_keras.data._crops import place
+from hmic_keras.data._crops import from_waveforms, mirror_to, place
 from hmic_keras.data._plan import Onsets, Plan, class_weights, clip_weights
 
 SEEDS = st.integers(0, 2**31 - 1)
@@ -126,3 +126,11 @@ def test_every_onset_is_drawn_and_classes_before_notes():
 )
 def test_a_place_lies_inside_the_clip(position, start, expected):
     assert place(100, 40, position, start, 100) == expected
+
+
+def test_what_an_augmentation_gets_beyond_the_end_is_mirrored():
+    window = from_waveforms(lambda row: np.arange(10.0), 1)
+    assert window(0, 0.99, np.nan, 6, 9).tolist() == [4, 5, 6, 7, 8, 9, 9, 8, 7]
+    assert window(0, 0.0, np.nan, 6, 9).tolist() == list(range(9))
+    assert window(0, 0.0, 3.0, 6, 6).tolist() == [3, 4, 5, 6, 7, 8]
+    assert mirror_to(np.arange(2), 7).tolist() == [0, 1, 1, 0, 0, 1, 1]

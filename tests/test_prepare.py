@@ -301,6 +301,10 @@ def test_a_folder_prepared_otherwise_is_refused(clips, tmp_path):
         run(clips, tmp_path / "half", progress=stop_after(3))
     with pytest.raises(RecordError, match=r"is being prepared with other clips_per_shard\."):
         run(clips, tmp_path / "half", clips_per_shard=2)
+    for name in ("00000.json", "plan.json"):
+        (tmp_path / "half" / "unfinished" / name).write_text("{")
+        with pytest.raises(RecordError, match=f"{name}: is damaged"):
+            run(clips, tmp_path / "half")
 
 
 def test_somebody_elses_folder_stays_as_it_is(clips, tmp_path):

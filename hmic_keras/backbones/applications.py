@@ -50,7 +50,7 @@ def application(name: str) -> Callable[..., Any]:
     Example:
         >>> import keras
         >>> application("MobileNetV3Small")(keras.Input((400, 80))).shape
-        (None, 13, 576)
+        (None, 12, 576)
     """
     if name not in names():
         raise ModelError(

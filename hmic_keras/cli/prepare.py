@@ -33,8 +33,8 @@ def prepare(
 ) -> None:
     """Turn labelled audio files into records for fast training.
 
-    Decodes and resamples once, in several processes; --data of the other commands takes the
-    folder in place of the table. A run that was stopped goes on where it was.
+    Decodes and resamples once, in several processes; `hmic train --data` takes the folder in
+    place of the table. A run that was stopped goes on where it was.
 
     Example: `hmic prepare --data labels.csv --out records --skip-bad`
     """

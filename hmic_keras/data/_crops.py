@@ -11,8 +11,10 @@ from .audio import repeat_to
 from .prepared import PreparedClips
 
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-Window = Callable[[int, float, float, int], np.ndarray]
-"""Row, position and start as in a `Draw`, and a length: that stretch of the clip."""
+Window = Callable[[int, float, float, int, int], np.ndarray]
+"""From row, position and start as in a `Draw`, and the length of a crop, to the stretch of the
+clip that begins where the crop does and is as long as the last number says; beyond the end of
+the clip it is mirrored."""
 
 
 def place(length: int, size: int, position: float, start: float, rate: float) -> int:
@@ -30,13 +32,21 @@ def place(length: int, size: int, position: float, start: float, rate: float) ->
     return min(max(round(start * rate), 0), length - size)
 
 
+def mirror_to(values: np.ndarray, length: int) -> np.ndarray:
+    """Continues samples or frames backwards and forwards until there are `length` of them."""
+    if len(values) >= length:
+        return values[:length]
+    steps = np.arange(length) % (2 * len(values))
+    return values[np.minimum(steps, 2 * len(values) - 1 - steps)]
+
+
 def from_waveforms(get: Callable[[int], np.ndarray], rate: float) -> Window:
     """Cuts from whole waveforms, which `get` provides."""
 
-    def window(row: int, position: float, start: float, size: int) -> np.ndarray:
+    def window(row: int, position: float, start: float, size: int, wanted: int) -> np.ndarray:
         waveform = repeat_to(get(row), size)
         first = place(len(waveform), size, position, start, rate)
-        return waveform[first : first + size]
+        return mirror_to(waveform[first : first + wanted], wanted)
 
     return window
 
@@ -44,12 +54,12 @@ def from_waveforms(get: Callable[[int], np.ndarray], rate: float) -> Window:
 def from_records(clips: PreparedClips, rate: float) -> Window:
     """Reads from records what a crop needs."""
 
-    def window(row: int, position: float, start: float, size: int) -> np.ndarray:
+    def window(row: int, position: float, start: float, size: int, wanted: int) -> np.ndarray:
         length = int(clips.lengths[row])
         if length < size:
-            return repeat_to(clips.read(row), size)[:size]
+            return mirror_to(repeat_to(clips.read(row), size), wanted)
         first = place(length, size, position, start, rate)
-        return clips.read(row, first, first + size)
+        return mirror_to(clips.read(row, first, first + wanted), wanted)
 
     return window
 
@@ -71,7 +81,7 @@ def batch_of(
         crops = np.empty((len(draw.row), size, *([mels] if mels else [])), np.float32)
         drawn = zip(draw.row, draw.position, draw.start, strict=True)
         for i, (row, position, start) in enumerate(drawn):
-            crop = window(int(row), float(position), float(start), wanted)
+            crop = window(int(row), float(position), float(start), size, wanted)
             if augment is not None:
                 crop = augment(crop, size, int(draw.epoch[i]), int(draw.ordinal[i]))
             crops[i] = crop

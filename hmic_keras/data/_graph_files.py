@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from ..errors import AudioError, MissingDependencyError
 from ._failures import for_all, named_failure
+from ._plan import Draw
 from .audio import MAX_PEAK, MIN_SECONDS, SILENCE_PEAK, AudioHeader, read_header
 
 
@@ -96,13 +97,11 @@ class GraphFiles:
             raise found from error
         return waveforms
 
-    def crops(
-        self, indices: tf.Tensor, positions: tf.Tensor, starts: tf.Tensor, size: int
-    ) -> tf.Tensor:
-        """Decodes the files of a batch and cuts `size` samples from each; see `Draw`."""
+    def crops(self, draw: Draw, size: int, wanted: int) -> tf.Tensor:
+        """Decodes the files of a batch and cuts `wanted` samples from each, see `Window`."""
 
         def crop(element: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
-            index, position, wanted = element
+            index, position, second = element
             waveform = self._decode(index)
             repeats = tf.maximum(1, -(-size // tf.shape(waveform)[0]))
             # Without the cut, a repeated clip would be longer than its crop and move it.
@@ -113,18 +112,20 @@ class GraphFiles:
             )
             room = tf.shape(waveform)[0] - size
             start = tf.cond(
-                tf.math.is_nan(wanted),
+                tf.math.is_nan(second),
                 lambda: tf.cast(position * tf.cast(room + 1, tf.float64), tf.int32),
                 lambda: tf.clip_by_value(
-                    tf.cast(tf.round(wanted * self._rate), tf.int32), 0, room
+                    tf.cast(tf.round(second * self._rate), tf.int32), 0, room
                 ),
             )
-            return waveform[start : start + size]
+            piece = waveform[start : start + wanted]
+            steps = tf.range(wanted) % (2 * tf.size(piece))
+            return tf.gather(piece, tf.minimum(steps, 2 * tf.size(piece) - 1 - steps))
 
         return tf.map_fn(
             crop,
-            (indices, positions, starts),
-            fn_output_signature=tf.TensorSpec((size,), tf.float32),
+            (draw.row, draw.position, draw.start),
+            fn_output_signature=tf.TensorSpec((wanted,), tf.float32),
         )
 
     def _decode(self, index: tf.Tensor) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -53,6 +54,8 @@ def _enter() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
+    # Ctrl-C reaches every process; the parent ends the work.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # One thread each: the processes share the cores, and the number of threads changes the
     # last bits of what TensorFlow computes.
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):

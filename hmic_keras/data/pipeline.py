@@ -103,7 +103,7 @@ def make_dataset(
             `numpy.random.Generator` seeded by `(seed, pass, place in the pass)`; returns a
             waveform, which is cut or repeated to the length of the crop. If it has an
             attribute `context` of 1 or more, it is given that many times the crop's length,
-            where the clip is long enough.
+            mirrored where the clip ends before.
         decoder: `"soundfile"` (libsndfile and soxr) or `"tfio"`; of no effect on records.
         cache: Whether to decode every clip once, in this call, and keep the waveforms: 4 bytes
             a sample, so 64 kB a second at 16 kHz and 13 GB for 20,000 clips of ten seconds.
@@ -169,9 +169,8 @@ def make_dataset(
             for level, values in labels.items()
         }
 
-    context = augmented.context if augmented else 1.0
     plan = (
-        _training_plan(clips, batch_size, seed, balance, crops, crop_seconds / context)
+        _training_plan(clips, batch_size, seed, balance, crops, crop_seconds)
         if training
         else Plan(len(clips), batch_size)
     )
@@ -253,7 +252,7 @@ def _in_python(crops: Callable[[Draw], np.ndarray]) -> Batch:
 
 def _in_graph(files: GraphFiles, size: int, augmented: Augmented | None) -> Batch:
     if augmented is None:
-        return lambda draw: files.crops(draw.row, draw.position, draw.start, size)
+        return lambda draw: files.crops(draw, size, size)
     wanted = augmented.context_size(size)
 
     def change(waveforms: np.ndarray, epochs: np.ndarray, ordinals: np.ndarray) -> np.ndarray:
@@ -264,7 +263,7 @@ def _in_graph(files: GraphFiles, size: int, augmented: Augmented | None) -> Batc
         return np.stack(changed).astype(np.float32)
 
     def batch(draw: Draw) -> tf.Tensor:
-        waveforms = files.crops(draw.row, draw.position, draw.start, wanted)
+        waveforms = files.crops(draw, size, wanted)
         return tf.numpy_function(change, [waveforms, draw.epoch, draw.ordinal], tf.float32)
 
     return batch

@@ -6,61 +6,29 @@ however rudely, goes on where it was. The same clips and settings give the same 
 the number of processes and however often it was stopped.
 """
 
-import hashlib
-import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from .._files import sha256, write_json
 from ..config import AudioConfig
 from ..errors import AudioError, HmicError, RecordError
-from ._features import log_mel
 from ._processes import in_processes
+from ._shards import UNFINISHED, Shard, content_of, deal, is_finished, read_json, write_shard
 from ._tables import some, write_table
-from ._tfrecord import HEADER_BYTES, write_record
-from .audio import load_audio
 from .prepared import FORMAT, INDEX, MANIFEST, SKIPPED, PreparedClips, read_manifest
-from .records import SCHEMA, STORED, Features, Record, encode
+from .records import SCHEMA, STORED, Features
 from .sources.folder import LabelledClips
 
 __all__ = ["prepare_clips"]
 
-_UNFINISHED = "unfinished"
 _PLAN = "plan.json"
 _ON_ERROR = ("raise", "skip")
-
-
-@dataclass(frozen=True)
-class _Shard:
-    """What one process turns into one file."""
-
-    folder: Path
-    number: int
-    file: str
-    rows: range
-    paths: tuple[Path, ...]
-    ids: tuple[str, ...]
-    labels: Mapping[str, np.ndarray]
-    events: tuple[np.ndarray, ...] | None
-    features: Features
-    audio: AudioConfig
-    skip: bool
-
-    @property
-    def report(self) -> Path:
-        """Says that the shard is finished and what is in it."""
-        return self.folder / _UNFINISHED / f"{self.number:05d}.json"
-
-    def content(self) -> dict[str, str | None]:
-        """Returns digests of the clips."""
-        return _content(self.paths, self.ids, self.labels, self.events)
 
 
 def prepare_clips(
@@ -82,7 +50,8 @@ def prepare_clips(
     folder at a time.
 
     A second at 16 kHz takes 32 kB as a waveform and 8 kB as a log-mel spectrogram. Each
-    process holds one decoded file at a time; one of an hour takes about half a gigabyte.
+    process holds one whole file at a time, decoded to 4 bytes a sample, more than once while
+    it is resampled and stored.
 
     Args:
         clips: Labelled audio files.
@@ -120,17 +89,17 @@ def prepare_clips(
     _check_arguments(clips, features, clips_per_shard, processes, on_error)
     ids = _ids(clips.paths)
     settings = _settings(clips, features, audio, clips_per_shard)
-    content = _content(clips.paths, ids, clips.labels, clips.events)
+    content = content_of(clips.paths, ids, clips.labels, clips.events)
     if (out / MANIFEST).is_file():
         return _finished(out, {**settings, **content}, on_error)
     _start(out, settings)
-    shards = list(_deal(clips, ids, out, features, audio, clips_per_shard, on_error))
+    shards = list(deal(clips, ids, out, features, audio, clips_per_shard, on_error))
     reports = _write(shards, processes, progress)
     skipped = [(ids[row], why) for report in reports for row, why in report["skipped"]]
     if len(skipped) == len(clips):
         reasons = some([reason for _, reason in skipped], quote=False)
         raise AudioError(f"None of the {len(clips)} files can be used: {reasons}")
-    making = out / _UNFINISHED
+    making = out / UNFINISHED
     _write_index(making / INDEX, clips, ids, reports)
     write_table(making / SKIPPED, ("path", "reason"), skipped)
     manifest = _manifest(clips, shards, reports, {**settings, **content})
@@ -189,30 +158,6 @@ def _settings(
     }
 
 
-def _content(
-    paths: Sequence[Path],
-    ids: Sequence[str],
-    labels: Mapping[str, np.ndarray],
-    events: Sequence[np.ndarray] | None,
-) -> dict[str, str | None]:
-    """Returns digests of clips: of files by name and size, of labels and of notes."""
-
-    def digest(parts: Iterable[bytes]) -> str:
-        found = hashlib.sha256()
-        for part in parts:
-            found.update(len(part).to_bytes(8, "little") + part)
-        return found.hexdigest()
-
-    sizes = (path.stat().st_size if path.is_file() else -1 for path in paths)
-    return {
-        "files": digest(
-            f"{name}/{size}".encode() for name, size in zip(ids, sizes, strict=True)
-        ),
-        "labels": digest(values.tobytes() for values in labels.values()),
-        "events": None if events is None else digest(notes.tobytes() for notes in events),
-    }
-
-
 def _relevant(audio: AudioConfig, features: Features) -> dict[str, Any]:
     values = audio.to_dict()
     return values if features == "log_mel" else {"sample_rate": values["sample_rate"]}
@@ -235,7 +180,7 @@ def _finished(out: Path, settings: Mapping[str, Any], on_error: str) -> Prepared
     manifest = read_manifest(out)
     _refuse_other_settings(out, manifest["settings"], settings, "was prepared")
     # Left where a run was stopped after its last step but one.
-    shutil.rmtree(out / _UNFINISHED, ignore_errors=True)
+    shutil.rmtree(out / UNFINISHED, ignore_errors=True)
     if manifest["skipped"] and on_error == "raise":
         raise AudioError(
             f"{out} lacks {manifest['skipped']} files that could not be used; see "
@@ -246,10 +191,9 @@ def _finished(out: Path, settings: Mapping[str, Any], on_error: str) -> Prepared
 
 
 def _start(out: Path, settings: dict[str, Any]) -> None:
-    plan = out / _UNFINISHED / _PLAN
+    plan = out / UNFINISHED / _PLAN
     if plan.is_file():
-        found = json.loads(plan.read_text("utf-8"))
-        _refuse_other_settings(out, found, settings, "is being prepared")
+        _refuse_other_settings(out, read_json(plan), settings, "is being prepared")
         return
     if out.exists() and (not out.is_dir() or set(out.iterdir()) - {plan.parent}):
         raise RecordError(
@@ -259,43 +203,14 @@ def _start(out: Path, settings: dict[str, Any]) -> None:
     write_json(plan, settings)
 
 
-def _deal(
-    clips: LabelledClips,
-    ids: Sequence[str],
-    out: Path,
-    features: Features,
-    audio: AudioConfig,
-    clips_per_shard: int,
-    on_error: str,
-) -> Iterator[_Shard]:
-    count = -(-len(clips) // clips_per_shard)
-    for number in range(count):
-        first = number * clips_per_shard
-        rows = range(first, min(first + clips_per_shard, len(clips)))
-        part = slice(rows.start, rows.stop)
-        yield _Shard(
-            out,
-            number,
-            f"shard-{number:05d}-of-{count:05d}.tfrecord",
-            rows,
-            clips.paths[part],
-            tuple(ids[part]),
-            {level: values[part] for level, values in clips.labels.items()},
-            None if clips.events is None else clips.events[part],
-            features,
-            audio,
-            on_error == "skip",
-        )
-
-
 def _write(
-    shards: Sequence[_Shard],
+    shards: Sequence[Shard],
     processes: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> list[dict[str, Any]]:
     """Writes the shards that are missing and returns the reports of all."""
     total = sum(len(shard.rows) for shard in shards)
-    missing = [shard for shard in shards if not _is_finished(shard)]
+    missing = [shard for shard in shards if not is_finished(shard)]
     done = total - sum(len(shard.rows) for shard in missing)
 
     def report(clips: int) -> None:
@@ -307,95 +222,14 @@ def _write(
     # TensorFlow's threads, which change last bits, are set before it is imported: not here.
     alone = workers <= 1 and shards[0].features != "log_mel"
     results = (
-        map(_write_shard, missing)
+        map(write_shard, missing)
         if alone or not missing
-        else in_processes(_write_shard, missing, workers, "prepare_clips")
+        else in_processes(write_shard, missing, workers, "prepare_clips")
     )
     for clips in results:
         done += clips
         report(done)
-    return [json.loads(shard.report.read_text("utf-8")) for shard in shards]
-
-
-def _is_finished(shard: _Shard) -> bool:
-    """Says whether a shard is finished, of the same clips, and still as it was written."""
-    path = shard.folder / shard.file
-    if not (shard.report.is_file() and path.is_file()):
-        return False
-    report = json.loads(shard.report.read_text("utf-8"))
-    return (
-        report["content"] == shard.content()
-        and report["bytes"] == path.stat().st_size
-        # What was skipped then is to be reported now.
-        and not (report["skipped"] and not shard.skip)
-    )
-
-
-class _Hashed:
-    """A stream that keeps the checksum of what was written to it."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.digest = hashlib.sha256()
-        self.bytes = 0
-
-    def write(self, data: bytes) -> int:
-        self.digest.update(data)
-        self.bytes += len(data)
-        return self._stream.write(data)
-
-
-def _write_shard(shard: _Shard) -> int:
-    """Writes one shard and its report, each whole or not at all; returns its clips."""
-    # One name a shard, so that what a killed run left behind is written over.
-    temporary = shard.folder / _UNFINISHED / f"{shard.number:05d}.part"
-    content = shard.content()
-    entries: list[tuple[int, int, int]] = []
-    skipped: list[tuple[int, str]] = []
-    with temporary.open("wb") as stream:
-        hashed = _Hashed(stream)
-        for i, row in enumerate(shard.rows):
-            try:
-                record = _record(shard, i)
-            except AudioError as error:
-                if not shard.skip:
-                    raise
-                skipped.append((row, str(error).replace(str(shard.paths[i]), shard.ids[i])))
-                continue
-            data = encode(record)
-            payload = record.values.size * STORED[shard.features].itemsize
-            offset = hashed.bytes + HEADER_BYTES + len(data) - payload
-            entries.append((row, offset, len(record.values)))
-            write_record(hashed, data)  # type: ignore[arg-type]
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, shard.folder / shard.file)
-    write_json(
-        shard.report,
-        {
-            "content": content,
-            "bytes": hashed.bytes,
-            "sha256": hashed.digest.hexdigest(),
-            "entries": entries,
-            "skipped": skipped,
-        },
-    )
-    return len(shard.rows)
-
-
-def _record(shard: _Shard, i: int) -> Record:
-    rate = shard.audio.sample_rate
-    values = load_audio(shard.paths[i], rate, allow_silence=False)
-    if shard.features == "log_mel":
-        values = log_mel(values, shard.audio)
-    return Record(
-        shard.ids[i],
-        shard.features,
-        rate,
-        values,
-        {level: labels[i] for level, labels in shard.labels.items()},
-        None if shard.events is None else shard.events[i],
-    )
+    return [read_json(shard.report) for shard in shards]
 
 
 def _write_index(
@@ -423,7 +257,7 @@ def _write_index(
 
 def _publish(out: Path, files: Sequence[str], skipped: bool) -> None:
     """Moves what makes a folder complete into place, the manifest last."""
-    making = out / _UNFINISHED
+    making = out / UNFINISHED
     for stale in {path.name for path in out.glob("shard-*.tfrecord")} - set(files):
         (out / stale).unlink()
     for name in (INDEX, *([SKIPPED] if skipped else []), MANIFEST):
@@ -433,7 +267,7 @@ def _publish(out: Path, files: Sequence[str], skipped: bool) -> None:
 
 def _manifest(
     clips: LabelledClips,
-    shards: Sequence[_Shard],
+    shards: Sequence[Shard],
     reports: Sequence[Mapping[str, Any]],
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:

@@ -103,7 +103,10 @@ def encode(record: Record) -> bytes:
         values["events/start"] = record.events[:, 1].astype(np.float32)
         values["events/end"] = record.events[:, 2].astype(np.float32)
     values[record.features] = to_stored(record.values, record.features).tobytes()
-    return encode_example(values)
+    try:
+        return encode_example(values)
+    except RecordError as error:
+        raise RecordError(f"{record.id}: {error}") from error
 
 
 def decode(data: bytes) -> Record:
