@@ -428,7 +428,9 @@ def test_a_name_that_is_no_unicode_is_read_and_written(hmic, tiny_bundle, songs,
 
 
 @pytest.mark.parametrize(
-    ("encoding", "printed"), [("utf-8", "● caf".encode() + b"\xe9"), ("ascii", b"\\u25cf caf")]
+    ("encoding", "printed"),
+    [("utf-8", "● caf".encode() + b"\xe9"), ("ascii", b"\\u25cf caf")],
+    ids=["utf-8", "ascii"],
 )
 def test_any_name_is_printed_in_any_encoding(encoding, printed):
     code = """
