@@ -1,10 +1,13 @@
 """Tests of scores taken from MIDI files."""
 
+import contextlib
 import logging
 import sys
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 from test_score import settings
 from test_synthesis import need_soundfont, rows
 
@@ -89,13 +92,42 @@ class TestReading:
 
     @pytest.mark.parametrize(
         "content",
-        [b"", b"MThd", b"no midi at all", b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk\0\0\1\0\x90"],
+        [
+            b"",
+            b"MThd",
+            b"no midi at all",
+            # A key signature of a hundred sharps, for which mido has an error of its own.
+            b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk\0\0\0\6\0\xff\x59\2\x64\0",
+            b"MThd\0\0\0\6\0\1\0\1\1\xe0MTrk\0\0\1\0\x90",
+        ],
     )
     def test_bad_files(self, tmp_path, content):
         path = tmp_path / "bad.mid"
         path.write_bytes(content)
         with pytest.raises(AudioError, match=r"bad\.mid"):
             read_midi(path)
+
+    @hypothesis.settings(
+        max_examples=150,
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+    )
+    @hypothesis.given(
+        changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=6),
+        length=st.integers(0, 400),
+    )
+    def test_damaged_files_are_read_or_refused(self, tmp_path, trio, changes, length):
+        content = bytearray(
+            trio.read_bytes()[:length] if length % 3 == 0 else trio.read_bytes()
+        )
+        for place, value in changes:
+            if place < len(content):
+                content[place] = value
+        path = tmp_path / "damaged.mid"
+        path.write_bytes(content)
+        with contextlib.suppress(AudioError):
+            song = read_midi.__wrapped__(path)
+            assert all(note.duration > 0 for v in song.voices.values() for note in v.notes)
 
     def test_folder(self, tmp_path, trio):
         (tmp_path / "deep").mkdir()

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from hmic_keras.data.synthesis._compose import compose
-from hmic_keras.data.synthesis._general_midi import BY_NAME, PROGRAMS, instruments_of
+from hmic_keras.data.synthesis._general_midi import (
+    _OTHER_NAMES,
+    BY_NAME,
+    PROGRAMS,
+    instruments_of,
+)
 from hmic_keras.data.synthesis._instruments import INSTRUMENTS, UNPITCHED
 from hmic_keras.data.synthesis._plan import plan
 from hmic_keras.data.synthesis._settings import Settings
@@ -300,6 +305,25 @@ class TestGeneralMidi:
                 assert found[name].presets == ((0, attributes["program"]),)
                 assert PROGRAMS[attributes["program"]][0] == name
         assert found["drum_kit"].keys == DRUM_KEYS | CYMBAL_KEYS
+
+    def test_other_names_are_classes_of_packaged_taxonomies(self):
+        names = {
+            name
+            for taxonomy in map(Taxonomy.load, ("hornbostel_sachs", "medley_solos_db"))
+            for level in taxonomy.levels
+            for name in taxonomy.classes(level)
+        }
+        assert set(_OTHER_NAMES) <= names
+        assert not set(_OTHER_NAMES) & set(BY_NAME)
+
+    def test_a_part_of_a_packaged_taxonomy_plays(self):
+        taxonomy = Taxonomy.from_dict({"low": ["double_bass", "tuba"], "high": ["harp"]})
+        found = instruments_of(taxonomy)
+        assert {name: one.presets for name, one in found.items()} == {
+            "double_bass": ((0, 43),),
+            "tuba": ((0, 58),),
+            "harp": ((0, 46),),
+        }
 
     @pytest.mark.parametrize("start", range(0, 128, 16))
     def test_every_program_writes_in_every_style(self, start):

@@ -194,19 +194,19 @@ def _doubled(
         follower = others[rng.integers(len(others))]
     else:
         # Several players of one instrument: a section, or an octave apart.
-        second = replace(line, pan=_seat(rng, hall, players[line.class_name]))
-        parts, follower = [*parts, second], second
+        follower = replace(line, pan=_seat(rng, hall, players[line.class_name]))
     player = players[follower.class_name]
     shift = _octaves(rng, line.notes, player, apart=rng.random() < 0.4)
     if shift is None:
-        return [part for part in parts if part is not follower or follower in others]
+        return list(parts)
     joined = replace(
         follower,
         role=line.role,
         notes=_together(rng, hall, line.notes, shift),
         detune=line.detune + float(rng.normal(0.0, 0.08)),
     )
-    return [joined if part is follower else part for part in parts]
+    kept = [part for part in parts if part is not follower]
+    return [*kept, joined]
 
 
 def _octaves(

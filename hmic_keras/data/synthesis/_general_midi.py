@@ -206,6 +206,25 @@ DRUM_KIT = replace(
     keys=DRUM_KEYS | CYMBAL_KEYS,
 )
 """The drum kit as one class, cymbals included: the percussion channel of General MIDI."""
+# Programs under the names that `hornbostel_sachs` and `medley_solos_db` use.
+_OTHER_NAMES: Mapping[str, int] = {
+    "bagpipes": 109,
+    "bandoneon": 23,
+    "clavinet": 7,
+    "distorted_electric_guitar": 30,
+    "double_bass": 43,
+    "electric_bass": 33,
+    "electric_piano": 4,
+    "hammered_dulcimer": 15,
+    "hammond_organ": 16,
+    "harp": 46,
+    "shehnai": 111,
+    "steelpan": 114,
+    "taiko": 116,
+    "tenor_saxophone": 66,
+    "tin_whistle": 78,
+    "wood_block": 115,
+}
 _DRUM_KIT_NAMES = ("drum_kit",)
 _DRUM_CHANNEL = 10
 
@@ -214,8 +233,8 @@ def instruments_of(taxonomy: Taxonomy) -> dict[str, Instrument]:
     """Returns the instrument of each finest class of a taxonomy.
 
     An attribute `program` (0 to 127) decides, or `channel: 10` for the drum kit; otherwise the
-    name: one of the tags of `openmic`, or a program of General MIDI as `general_midi` spells
-    it.
+    name: one of the tags of `openmic`, or a program of General MIDI as `general_midi` or
+    another packaged taxonomy spells it.
 
     Args:
         taxonomy: What is to be rendered.
@@ -242,4 +261,6 @@ def _instrument(name: str, attributes: Mapping[str, object]) -> Instrument | Non
         return PROGRAMS[program][1]
     if attributes.get("channel") == _DRUM_CHANNEL or name in _DRUM_KIT_NAMES:
         return DRUM_KIT
+    if name in _OTHER_NAMES:
+        return PROGRAMS[_OTHER_NAMES[name]][1]
     return INSTRUMENTS.get(name) or BY_NAME.get(name)

@@ -74,11 +74,12 @@ def read_midi(path: Path) -> Song:
         AudioError: If it cannot be read or holds no notes.
     """
     import mido
+    from mido.midifiles import KeySignatureError
 
     try:
         # Corrupt files make mido fail in any of these ways.
         messages = list(mido.MidiFile(path, clip=True))
-    except (OSError, EOFError, ValueError, LookupError, TypeError) as error:
+    except (OSError, EOFError, ValueError, LookupError, TypeError, KeySignatureError) as error:
         raise AudioError(
             f"{path.name} is not a readable MIDI file: {first_line(error)}"
         ) from error

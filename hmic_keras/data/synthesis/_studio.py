@@ -90,6 +90,16 @@ class Clip:
     skipped: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class _Take:
+    """A score, those of its parts that sound with what was played, and where it is from."""
+
+    score: Score
+    heard: list[tuple[Part, np.ndarray, Preset]]
+    source: str | None
+    skipped: Mapping[str, str]
+
+
 class Studio:
     """Makes clips one after the other; each depends on its job only.
 
@@ -114,62 +124,63 @@ class Studio:
             AudioError: If a part stays silent, a file cannot be written, or no MIDI file
                 tried has music for the classes.
         """
+        rng = self._settings.rng("clip", job.index)
+        path = f"clips/{job.index:05d}.{self._settings.format}"
+        if job.class_names or job.from_midi:
+            return self._music(rng, job, path)
         settings = self._settings
-        rng = settings.rng("clip", job.index)
-        path = f"clips/{job.index:05d}.{settings.format}"
-        if not job.class_names and not job.from_midi:
-            kind, samples = draw_silence(
-                rng, settings.frames, settings.sample_rate, settings.channels
-            )
-            self._write(path, samples)
-            return Clip(path, kind, (), _digest(samples), None, {})
-        score, heard, source, skipped = self._performed(rng, job)
+        kind, samples = draw_silence(
+            rng, settings.frames, settings.sample_rate, settings.channels
+        )
+        self._write(path, samples)
+        return Clip(path, kind, (), _digest(samples), None, {})
+
+    def _music(self, rng: np.random.Generator, job: Job, path: str) -> Clip:
+        settings = self._settings
+        take = self._take(rng, job)
         mixed = mix(
             rng,
-            [(sound, part.pan) for part, (sound, _) in heard],
+            [(sound, part.pan) for part, sound, _ in take.heard],
             settings.frames,
             settings.sample_rate,
             channels=settings.channels,
             stems=settings.stems,
         )
         self._write(path, mixed.clip)
-        stems = [self._stem(job.index, i, stem) for i, stem in enumerate(mixed.stems)]
-        return Clip(
-            path,
-            score.style,
-            tuple(
-                PlayedPart(
-                    part.class_name,
-                    part.role,
-                    preset,
-                    _events(part.notes, settings.seconds),
-                    tuple(activity),
-                    (min(n.key for n in part.notes), max(n.key for n in part.notes)),
-                    *(stems[i] if stems else (None, 1.0)),
-                )
-                for i, ((part, (_, preset)), activity) in enumerate(
-                    zip(heard, mixed.activity, strict=True)
-                )
-            ),
-            _digest(mixed.clip),
-            source,
-            skipped,
+        stems: list[tuple[str | None, float]] = [(None, 1.0)] * len(take.heard)
+        if settings.stems:
+            stems = [self._stem(job.index, i, stem) for i, stem in enumerate(mixed.stems)]
+        parts = tuple(
+            PlayedPart(
+                part.class_name,
+                part.role,
+                preset,
+                _events(part.notes, settings.seconds),
+                tuple(activity),
+                (min(n.key for n in part.notes), max(n.key for n in part.notes)),
+                *stem,
+            )
+            for (part, _, preset), activity, stem in zip(
+                take.heard, mixed.activity, stems, strict=True
+            )
         )
+        digest = _digest(mixed.clip)
+        return Clip(path, take.score.style, parts, digest, take.source, take.skipped)
 
-    def _performed(
-        self, rng: np.random.Generator, job: Job
-    ) -> tuple[Score, list[tuple[Part, tuple[np.ndarray, Preset]]], str | None, dict[str, str]]:
-        """Returns a score, its parts with their sound and preset, and where it is from."""
+    def _take(self, rng: np.random.Generator, job: Job) -> _Take:
+        """Plays a score, and another one if some of it stays silent.
+
+        What a MIDI file asks for may be silent in a SoundFont and is left out then; what was
+        written is written anew, as some SoundFonts lack the upper keys of a preset.
+        """
         for _ in range(_TAKES):
             score, source, skipped = self._score(rng, job)
             with self._library.player() as player:
                 played = [(part, self._play(player, part)) for part in score.parts]
-            heard = [(part, sound) for part, sound in played if sound is not None]
-            # What a MIDI file asks for may be silent in a SoundFont and is left out then; what
-            # was written is written anew, as some SoundFonts lack the upper keys of a preset.
-            if len(heard) == len(played) or (job.style is None and heard):
-                return score, heard, source, skipped
-        part = next(part for part, sound in played if sound is None)
+            heard = [(part, *found) for part, found in played if found is not None]
+            if len(heard) == len(played) or (job.from_midi and heard):
+                return _Take(score, heard, source, skipped)
+        part = next(part for part, found in played if found is None)
         keys = sorted({note.key for note in part.notes})
         raise AudioError(
             f"soundfont: {self._all.font.path} stays silent for {part.class_name} on the MIDI "
@@ -179,6 +190,7 @@ class Studio:
     def _score(
         self, rng: np.random.Generator, job: Job
     ) -> tuple[Score, str | None, dict[str, str]]:
+        """Returns a score, the MIDI file it is from, and those that could not be read."""
         settings, players = self._settings, self._all.players
         if job.style is None:
             files = self._all.midi_files
