@@ -212,7 +212,7 @@ def test_taxonomy_checks_a_file(hmic, corpus, tmp_path):
 
 def test_train_writes_a_model_and_its_history(trained, corpus):
     out, done = trained
-    assert sorted(os.listdir(out)) == ["history.csv", "manifest.json", "model.keras"]
+    assert sorted(os.listdir(out)) == ["history.csv", "manifest.json", "model.keras", "run"]
     assert hk.load_model(out).taxonomy == hk.Taxonomy.load(corpus / "duo.yaml")
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["training"]["config"]["epochs"] == 2
