@@ -12,7 +12,7 @@ costs no TensorFlow::
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _HOMES = {
     "HmicError": "errors",

@@ -553,9 +553,11 @@ def test_a_model_that_was_cut_off_is_one_line(hmic, bundle, songs):
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_leaves_nothing(tmp_path):
+def test_an_interrupted_training_can_be_resumed(hmic, tmp_path):
+    command = [sys.executable, "-m", "hmic_keras.cli", "train", "--out", "out"]
+    command += ["--epochs", "500", "--set", "model.backbone_options={width: 2}"]
     running = subprocess.Popen(
-        [sys.executable, "-m", "hmic_keras.cli", "train", "--out", "out", "--epochs", "500"],
+        [*command, "--crop-seconds", "1"],
         cwd=tmp_path,
         env=environment(),
         stderr=subprocess.PIPE,
@@ -563,12 +565,17 @@ def test_an_interrupted_training_leaves_nothing(tmp_path):
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    time.sleep(12)
+    history = tmp_path / "out" / "history.csv"
+    give_up = time.monotonic() + 120
+    while not history.is_file() and running.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.05)
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=60)
     assert running.returncode == 130
     assert "Traceback" not in out + err
-    assert os.listdir(tmp_path) == []
+    assert "Go on with it: hmic train --resume out" in err
+    assert sorted(os.listdir(tmp_path / "out")) == ["history.csv", "run"]
+    assert "hmic train --resume" in hmic("train", "--out", tmp_path / "out").message()
 
 
 # hmic render

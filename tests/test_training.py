@@ -10,8 +10,8 @@ import pytest
 from audio_files import cut, tone, write, write_float
 
 import hmic_keras as hk
-from hmic_keras.config import TrainConfig
-from hmic_keras.data import LabelledClips, demo_clips
+from hmic_keras.config import AudioConfig, TrainConfig
+from hmic_keras.data import LabelledClips, demo_clips, prepare_clips
 from hmic_keras.errors import AudioError, LabelError, ModelError
 from hmic_keras.training import compile_options, fit, train
 
@@ -281,3 +281,16 @@ def test_the_labels_are_what_is_learned():
         assert (found >= 2 * baseline) == (name == "true")
     assert above["true"] > 6
     assert above["shuffled"] < 4
+
+
+def test_records_of_log_mel_spectrograms_train_a_model_that_takes_them(two_clips, tmp_path):
+    audio = AudioConfig(n_mels=16)
+    records = prepare_clips(two_clips, tmp_path / "r", features="log_mel", audio=audio)
+    options = {"backbone_options": {"width": 2}, "input": "log_mel"}
+    model = hk.build_model(TWO, **options, audio=audio)
+    result = fit(model, records, dataclasses.replace(FAST, crop_seconds=1.0))
+    assert np.isfinite(result.history["loss"]).all()
+    with pytest.raises(ModelError, match="made with the audio settings"):
+        fit(hk.build_model(TWO, **options), records, FAST)
+    with pytest.raises(ModelError, match="records needs a model built with input='log_mel'"):
+        fit(hk.build_model(TWO, backbone_options={"width": 2}), records, FAST)

@@ -31,13 +31,13 @@ def evaluate(
     """
     with _terminal.quiet(), _terminal.progress() as progress:
         from .. import evaluation, zoo
+        from ..data.sources.demo import demo_clips
         from ..data.sources.folder import read_clips
         from ..inference import Predictor
-        from ._corpora import demo_clips
 
         predictor = Predictor(model or zoo.DEFAULT_MODEL)
         if data is None:
-            clips, _ = demo_clips("test", predictor.taxonomy)
+            clips = demo_clips("test", predictor.taxonomy)
         else:
             clips = read_clips(data, predictor.taxonomy)
         report = evaluation.evaluate(

@@ -1,6 +1,5 @@
 """`hmic prepare`."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -58,7 +57,7 @@ def prepare(
     if as_json:
         names = ("features", "audio", "clips", "skipped", "seconds", "events", "class_counts")
         result = {"out": str(out), **{name: manifest[name] for name in names}}
-        _terminal.say(json.dumps(result))
+        _terminal.say_json(result)
         return
     _terminal.say(f"{len(clips)} clips, {manifest['seconds']:.0f} s, are in {out}")
     if manifest["skipped"]:

@@ -1,6 +1,5 @@
 """`hmic render`."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -74,6 +73,6 @@ def render(
             progress=lambda done, total: progress("render", done, total),
         )
     if as_json:
-        _terminal.say(json.dumps(manifest, indent=2, ensure_ascii=False))
+        _terminal.say_json(manifest)
     else:
         _terminal.say(f"{clips} clips, labels.csv and manifest.json are in {out}")

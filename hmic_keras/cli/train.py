@@ -1,6 +1,5 @@
 """`hmic train`."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,12 +85,16 @@ def train(
             chosen = _changed(start, changes, settings or [])
         total = chosen.training.epochs
         progress("train", 0, total)
-        result = training.run_recipe(
-            chosen,
-            folder,
-            resume=resume is not None,
-            callbacks=[training.epoch_callback(lambda done: progress("train", done, total))],
-        )
+        report = training.epoch_callback(lambda done: progress("train", done, total))
+        try:
+            result = training.run_recipe(
+                chosen, folder, resume=resume is not None, callbacks=[report]
+            )
+        except KeyboardInterrupt:
+            if not training.can_resume(folder):
+                raise
+            _terminal.error(f"stopped. Go on with it: hmic train --resume {folder}")
+            raise typer.Exit(130) from None
     final = {name: values[result.best_epoch - 1] for name, values in result.history.items()}
     if as_json:
         outcome = {
@@ -101,7 +104,7 @@ def train(
             "seconds": round(result.seconds, 1),
             **final,
         }
-        typer.echo(json.dumps(outcome, indent=2))
+        _terminal.say_json(outcome)
         return
     for name in sorted(final):
         _terminal.say(f"{name:<24}{final[name]:.4f}")

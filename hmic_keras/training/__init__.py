@@ -7,10 +7,11 @@ does: data, model, training that can be resumed, and the folder that comes of it
 from ._callbacks import epoch_callback
 from ._fit import TrainingResult, fit, train, versions
 from ._options import compile_options
-from ._recipes import run_recipe
+from ._recipes import can_resume, run_recipe
 
 __all__ = [
     "TrainingResult",
+    "can_resume",
     "compile_options",
     "epoch_callback",
     "fit",

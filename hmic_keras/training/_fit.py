@@ -119,7 +119,7 @@ def fit(
     callbacks: Sequence[Any] = (),
     provenance: Mapping[str, Any] | None = None,
 ) -> TrainingResult:
-    """Trains a waveform model with the recommended losses and chooses its thresholds.
+    """Trains a model with the recommended losses and chooses its thresholds.
 
     A share of the clips is held out; after training, each class gets the threshold with the
     highest F1 on them, kept between 0.1 and 0.9. Compiles the model anew: AdamW with a
@@ -131,7 +131,8 @@ def fit(
     GPUs as far as their kernels repeat (see `tf.config.experimental.enable_op_determinism`).
 
     Args:
-        model: From `build_model` with `input="waveform"`, new or trained.
+        model: From `build_model`, new or trained; with `input="waveform"`, or
+            `input="log_mel"` for records of log-mel spectrograms.
         clips: `LabelledClips` or `PreparedClips` of the model's taxonomy.
         config: Training settings; the default `TrainConfig()`.
         validation: Clips to validate on; by default a share of `clips` is held out.
@@ -146,7 +147,7 @@ def fit(
     Raises:
         AudioError: If a clip cannot be decoded.
         LabelError: If the clips are of another taxonomy or there are too few.
-        ModelError: If the model does not take such clips, the loss is no longer a number, or
+        ModelError: If the model does not take what the clips hold, the loss is no longer a number, or
             the run in `run` is unfinished or, with `resume`, another one.
     """
     config = config or TrainConfig()
@@ -251,12 +252,21 @@ def _policy(precision: str) -> Iterator[None]:
 
 
 def _check(model: HierarchicalModel, clips: Any, validation: Any, config: TrainConfig) -> None:
-    if model.manifest["input"] != "waveform":
-        raise ModelError(
-            "Training on audio files needs a model built with input='waveform'. Received: "
-            f"input={model.manifest['input']!r}; call model.fit with your own dataset instead."
-        )
     for given in (clips, validation):
+        features = getattr(given, "features", "waveform")
+        if given is not None and model.manifest["input"] != features:
+            raise ModelError(
+                f"Training on {'records' if hasattr(given, 'features') else 'audio files'} "
+                f"needs a model built with input={features!r}. Received: "
+                f"input={model.manifest['input']!r}; call model.fit with your own dataset "
+                "instead."
+            )
+        if features == "log_mel" and given.manifest["audio"] != model.manifest["audio"]:
+            raise ModelError(
+                f"The records in {given.folder} were made with the audio settings "
+                f"{given.manifest['audio']} and the model with {model.manifest['audio']}; "
+                "build it with `audio=AudioConfig.from_dict(clips.manifest['audio'])`."
+            )
         if given is not None and model.taxonomy.hash != given.taxonomy.hash:
             raise LabelError(
                 f"The clips are labelled with the taxonomy {given.taxonomy.name!r} and the "

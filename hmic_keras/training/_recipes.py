@@ -72,6 +72,11 @@ def run_recipe(
     return result
 
 
+def can_resume(out: str | os.PathLike[str]) -> bool:
+    """Tells whether `out` holds a stopped run with at least one whole epoch."""
+    return Run(out).resumable
+
+
 def _export(result: TrainingResult, run: Run) -> None:
     """Puts the model into the folder file by file: the run in it must never be out of place."""
     staging = run.folder / ".export"

@@ -66,9 +66,14 @@ class Run:
 
     @property
     def unfinished(self) -> bool:
-        """Whether the folder holds a run that can be resumed."""
+        """Whether the folder holds a run that was started and not finished."""
         state = self.state
         return state is not None and not state.get("finished", False)
+
+    @property
+    def resumable(self) -> bool:
+        """Whether an epoch of an unfinished run is there to go on from."""
+        return self.unfinished and (self.folder / _CHECKPOINT).is_file()
 
     def start(self, identity: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         """Begins a run here.

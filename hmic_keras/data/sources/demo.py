@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from hmic_keras.data.sources.folder import LabelledClips, read_clips
-from hmic_keras.errors import HmicError
+from hmic_keras.errors import HmicError, LabelError
 from hmic_keras.taxonomy import Taxonomy
 
 PROVENANCE: Mapping[str, str] = {
@@ -48,8 +48,8 @@ def demo_clips(
 
     Raises:
         HmicError: If `split` is neither of the two.
-        LabelError: If `taxonomy` lacks one of the tags, or the corpus is missing from the
-            installation.
+        LabelError: If the finest level of `taxonomy` lacks one of the tags, or the corpus is
+            missing from the installation.
 
     Example:
         >>> clips = demo_clips("test")
@@ -58,5 +58,13 @@ def demo_clips(
     """
     if split not in _SPLITS:
         raise HmicError(f'split must be "train" or "test". Received: {split!r}')
+    openmic = Taxonomy.load("openmic")
+    taxonomy = taxonomy or openmic
+    lacking = set(openmic.classes("fine")) - set(taxonomy.classes(taxonomy.levels[0]))
+    if lacking:
+        raise LabelError(
+            f"The demo corpus is labelled with the tags of 'openmic', and {taxonomy.name!r} "
+            f"lacks {sorted(lacking)[:3]} and maybe more of them. Give clips of your own."
+        )
     table = Path(str(files("hmic_keras").joinpath("data", "demo", split, "labels.csv")))
-    return read_clips(table, taxonomy or Taxonomy.load("openmic"))
+    return read_clips(table, taxonomy)
