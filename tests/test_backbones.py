@@ -395,6 +395,7 @@ class TestApplications:
         ("conv_attention", {"num_heads": 5}, r"`num_heads` must divide the 96 features"),
         ("musicnn", {"temporal_filters": 1.5}, "`temporal_filters`"),
         ("musicnn", {"dropout": 2}, "`dropout`"),
+        ("musicnn", {"weights": True}, r"wheel of musicnn must be given as a path.*True"),
     ],
 )
 def test_refuses_options_out_of_range(backbone, options, message):

@@ -94,6 +94,10 @@ def assign(layer: Any, tensors: dict[str, np.ndarray], scope: str) -> None:
 
 
 def _read(wheel: str | os.PathLike[str], member: str) -> bytes:
+    if not isinstance(wheel, str | os.PathLike):
+        raise ModelError(
+            f"The wheel of musicnn must be given as a path. Received: {wheel!r}. {_DOWNLOAD}"
+        )
     try:
         with zipfile.ZipFile(wheel) as archive:
             return archive.read(member)
