@@ -30,8 +30,10 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    # The slow ones first, so that no process is left with one while the others are done.
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    # What is slow first, so that no process is left with it while the others are done; whole
+    # modules, since their fixtures would otherwise be made twice.
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
