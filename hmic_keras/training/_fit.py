@@ -147,7 +147,7 @@ def fit(
     Raises:
         AudioError: If a clip cannot be decoded.
         LabelError: If the clips are of another taxonomy or there are too few.
-        ModelError: If the model does not take what the clips hold, the loss is no longer a number, or
+        ModelError: If the model does not take what the clips hold, the loss is no number, or
             the run in `run` is unfinished or, with `resume`, another one.
     """
     config = config or TrainConfig()
