@@ -267,6 +267,25 @@ def test_averaged_weights_are_those_of_the_formula():
         np.testing.assert_allclose(value.numpy(), average, rtol=1e-5, atol=1e-7)
 
 
+def test_a_run_in_half_precision_goes_on_too(recipe, tmp_path):
+    half = dataclasses.replace(
+        PLAIN,
+        data=recipe.data,
+        model=dataclasses.replace(PLAIN.model, precision="mixed_float16"),
+        training=dataclasses.replace(PLAIN.training, weight_averaging=0.8, epochs=2),
+    )
+    before = keras.config.dtype_policy()
+    out = tmp_path / "model"
+    with pytest.raises(Killed):
+        training.run_recipe(half, out, callbacks=[KillAt(2, 1)])
+    model = training.run_recipe(half, out, resume=True).model
+    assert keras.config.dtype_policy() is before
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert model.get_layer("conv1").compute_dtype == "float16"
+    scores = model.predict(np.zeros((1, 16000), np.float32), verbose=0)
+    assert {str(value.dtype) for value in scores.values()} == {"float32"}
+
+
 # Refusals
 
 
