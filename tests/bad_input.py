@@ -50,9 +50,8 @@ def damaged(data, changes):
 def places(tree, at=()):
     """Lists the way to each value in nested dicts and lists, the whole first."""
     found = [at]
-    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
     if isinstance(tree, dict | list):
-        for key, value in items:
+        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
             found += places(value, (*at, key))
     return found
 

@@ -94,7 +94,9 @@ def test_sound_of_any_kind(tmp_path, rate, channels, seconds, values):
 @settings(60)
 @given(
     array=arrays.arrays(
-        st.sampled_from(["f2", "f4", "f8", "i2", "i4", "u1", "i8", "?", "c8", "U3", "O", "M8[s]"]),
+        st.sampled_from(
+            ["f2", "f4", "f8", "i2", "i4", "u1", "i8", "?", "c8", "U3", "O", "M8[s]"]
+        ),
         arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
     ),
     repeats=st.sampled_from([1, 2000]),

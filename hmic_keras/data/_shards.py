@@ -1,7 +1,6 @@
 """Shards: the unit of work of a preparation, one process and one file each."""
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .._files import write_json
+from .. import _files
 from ..config import AudioConfig
 from ..errors import AudioError, RecordError
 from ._features import log_mel
@@ -155,7 +154,7 @@ def write_shard(shard: Shard) -> int:
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(temporary, shard.folder / shard.file)
-    write_json(
+    _files.write_json(
         shard.report,
         {
             "content": content,
@@ -190,7 +189,7 @@ def read_json(path: Path) -> dict[str, Any]:
         RecordError: If somebody damaged it.
     """
     try:
-        return dict(json.loads(path.read_text("utf-8")))
+        return dict(_files.read_json(path))
     except (TypeError, ValueError) as error:
         raise RecordError(
             f"{path}: is damaged. Remove the folder and prepare the corpus again."

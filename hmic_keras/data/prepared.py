@@ -12,7 +12,6 @@ byte of the sound), `length` (in samples or frames), `labels/<level>`, and, wher
 labelled, `events` of all clips one after the other with `event_splits` between them.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from .._files import sha256
-from ..errors import LabelError, RecordError, TaxonomyError
+from .._files import read_json, sha256
+from ..errors import LabelError, RecordError
 from ..taxonomy import Taxonomy
 from ._splitting import held_out
 from .records import SCHEMA, STORED, from_stored
@@ -220,10 +219,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         RecordError: If there is none, or it is not one of this version.
     """
     path = folder / MANIFEST
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise RecordError(f"{folder}: holds no {MANIFEST}. Make it with `hmic prepare`.")
     try:
-        manifest = json.loads(path.read_text("utf-8"))
+        manifest = read_json(path)
         if manifest["format"] != FORMAT:
             raise KeyError("format")
         if manifest["schema"] != SCHEMA:
@@ -237,13 +236,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         known = {"features", "audio", "clips", "shards", "index_sha256", "settings", "skipped"}
         if missing := known - manifest.keys():
             raise KeyError(", ".join(sorted(missing)))
-    except (
-        UnicodeDecodeError,
-        json.JSONDecodeError,
-        KeyError,
-        TypeError,
-        TaxonomyError,
-    ) as bad:
+    except RecordError:
+        raise
+    except (KeyError, TypeError, ValueError) as bad:
         raise RecordError(
             f"{path}: is damaged or no manifest of prepared records ({bad}). Prepare the "
             "corpus again."
@@ -275,7 +270,7 @@ def open_clips(
         hmic_keras.errors.LabelError: no/such.csv: no such file. Name a CSV of paths ...
     """
     path = Path(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         if taxonomy is None:
             raise LabelError(f"{path}: a table of labels needs a taxonomy. Pass `taxonomy`.")
         return read_clips(path, taxonomy)
