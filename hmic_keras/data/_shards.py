@@ -106,9 +106,13 @@ def is_finished(shard: Shard) -> bool:
     path = shard.folder / shard.file
     if not (shard.report.is_file() and path.is_file()):
         return False
-    report = read_json(shard.report)
+    try:
+        report = read_json(shard.report)
+    except RecordError:
+        return False
     return (
-        report["content"] == shard.content()
+        report.keys() >= {"content", "bytes", "sha256", "entries", "skipped"}
+        and report["content"] == shard.content()
         and report["bytes"] == path.stat().st_size
         # What was skipped then is to be reported now.
         and not (report["skipped"] and not shard.skip)

@@ -87,7 +87,7 @@ class PreparedClips:
         manifest = read_manifest(folder)
         for shard in manifest["shards"]:
             path = folder / shard["file"]
-            size = path.stat().st_size if path.is_file() else None
+            size = path.stat().st_size if os.path.isfile(path) else None
             if size != shard["bytes"]:
                 found = "is missing" if size is None else f"has {size} bytes"
                 raise RecordError(
@@ -95,7 +95,7 @@ class PreparedClips:
                     "remove the folder and prepare it anew."
                 )
         path = folder / INDEX
-        if not path.is_file() or sha256(path) != manifest["index_sha256"]:
+        if not os.path.isfile(path) or sha256(path) != manifest["index_sha256"]:
             found = "is damaged" if path.is_file() else "is missing"
             raise RecordError(
                 f"{path}: {found}. Copy it again, or remove the folder and prepare it anew."
@@ -233,9 +233,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         taxonomy = Taxonomy.from_dict(manifest["taxonomy"])
         if taxonomy.hash != manifest["taxonomy_hash"]:
             raise KeyError("taxonomy_hash")
-        known = {"features", "audio", "clips", "shards", "index_sha256", "settings", "skipped"}
-        if missing := known - manifest.keys():
-            raise KeyError(", ".join(sorted(missing)))
+        _check_entries(manifest)
     except RecordError:
         raise
     except (KeyError, TypeError, ValueError) as bad:
@@ -244,6 +242,38 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             "corpus again."
         ) from bad
     return dict(manifest)
+
+
+def _check_entries(manifest: Mapping[str, Any]) -> None:
+    """Raises a `KeyError` or `TypeError` for the entry that no preparation wrote like that."""
+    shards, audio, settings = manifest["shards"], manifest["audio"], manifest["settings"]
+    shapes = ("sample_rate", *(["n_mels"] if manifest["features"] == "log_mel" else []))
+    holds = {
+        "features": manifest["features"] in STORED
+        and settings["features"] == manifest["features"],
+        "audio": settings["audio"] == audio and all(_is_count(audio[name]) for name in shapes),
+        "shards": isinstance(shards, list) and all(map(_is_shard, shards)),
+        "clips": sum(shard["clips"] for shard in shards) == manifest["clips"],
+        "skipped": _is_count(manifest["skipped"]),
+        "seconds": isinstance(manifest["seconds"], int | float),
+        "events": isinstance(manifest["events"], bool),
+        "class_counts": isinstance(manifest["class_counts"], dict),
+        "index_sha256": isinstance(manifest["index_sha256"], str),
+    }
+    for name, right in holds.items():
+        if not right:
+            raise KeyError(name)
+
+
+def _is_shard(entry: Any) -> bool:
+    # A bare name, so that no manifest has files elsewhere read.
+    bare = isinstance(entry["file"], str) and Path(entry["file"]).name == entry["file"]
+    counts = _is_count(entry["bytes"]) and _is_count(entry["clips"])
+    return bare and "\0" not in entry["file"] and counts and isinstance(entry["sha256"], str)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def open_clips(

@@ -6,12 +6,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from ..errors import brief
 from ._functional import attention_maps, residual_attention, weighted_children
 from ._hierarchy import mask_config, parse_mask
 
 # How far the prior lowers the logit of a child outside the parent's group: a factor of about
 # 150 in the map, which training can still overcome.
 _PRIOR_LOGIT = 5.0
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @keras.saving.register_keras_serializable(package="hmic_keras")
@@ -86,11 +88,13 @@ class FineToCoarseAttention(keras.layers.Layer):
             whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
             if not whole or value < 1:
                 raise ValueError(
-                    f"`{argument}` must be a positive integer. Received: {value!r}"
+                    f"`{argument}` must be a positive integer. Received: {brief(value)}"
                 )
-        if not residual_weight >= 0:
+        real = isinstance(residual_weight, int | float | np.number)
+        if not real or not 0 <= residual_weight <= _LARGEST:
             raise ValueError(
-                f"`residual_weight` must not be negative. Received: {residual_weight!r}"
+                "`residual_weight` must be a finite number that is not negative. "
+                f"Received: {brief(residual_weight)}"
             )
         self.num_parents = int(num_parents)
         self.num_heads = int(num_heads)
