@@ -203,8 +203,8 @@ class Predictor:
                 thresholds_fit,
             ),
             (
-                "'window_seconds' must be 0.1 to 3600 and the sample rate positive",
-                0.1 <= self.window_seconds <= 3600 and self.sample_rate > 0,
+                "'window_seconds' must be 0.1 to 3600 and the sample rate 1 to 2**31 - 1 Hz",
+                0.1 <= self.window_seconds <= 3600 and 0 < self.sample_rate < 2**31,
             ),
         ]
 

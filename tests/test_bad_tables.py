@@ -61,7 +61,7 @@ def spoilt(draw, rows):
     rows = [list(row) for row in rows]
     for _ in range(draw(st.integers(1, 2))):
         row = draw(st.integers(0, len(rows) - 1))
-        column = draw(st.integers(0, len(rows[0]) - 1))
+        column = draw(st.integers(0, len(rows[0] or "x") - 1))
         match draw(st.sampled_from(["cell", "cell", "cell", "row", "column", "short", "drop"])):
             case "row":
                 rows.append(list(rows[row]))
@@ -74,7 +74,6 @@ def spoilt(draw, rows):
                 del rows[row]
             case _ if rows[row][column:]:
                 rows[row][column] = draw(st.sampled_from(CELLS))
-        rows = rows if rows[0] else LABELS
     return csv(rows)
 
 
@@ -82,7 +81,9 @@ def broken(text):
     """Draws the bytes of a text, damaged or in another encoding."""
     return st.one_of(
         DAMAGE.map(lambda changes: damaged(text.encode(), changes)),
-        st.sampled_from(["utf-16", "utf-8-sig", "utf-32", "cp037"]).map(text.encode),
+        st.sampled_from(["utf-16", "utf-8-sig", "utf-32", "cp037"]).map(
+            lambda name: text.encode(name, "replace")
+        ),
     )
 
 

@@ -19,6 +19,7 @@ from .records import STORED, Features, Record, encode
 from .sources.folder import LabelledClips
 
 UNFINISHED = "unfinished"
+_REPORTED = {"content", "bytes", "sha256", "entries", "skipped"}
 
 
 @dataclass(frozen=True)
@@ -106,13 +107,11 @@ def is_finished(shard: Shard) -> bool:
     path = shard.folder / shard.file
     if not (shard.report.is_file() and path.is_file()):
         return False
-    try:
-        report = read_json(shard.report)
-    except RecordError:
-        return False
+    report = read_json(shard.report)
+    if not report.keys() >= _REPORTED:
+        raise RecordError(_damaged(shard.report))
     return (
-        report.keys() >= {"content", "bytes", "sha256", "entries", "skipped"}
-        and report["content"] == shard.content()
+        report["content"] == shard.content()
         and report["bytes"] == path.stat().st_size
         # What was skipped then is to be reported now.
         and not (report["skipped"] and not shard.skip)
@@ -195,6 +194,8 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         return dict(_files.read_json(path))
     except (TypeError, ValueError) as error:
-        raise RecordError(
-            f"{path}: is damaged. Remove the folder and prepare the corpus again."
-        ) from error
+        raise RecordError(_damaged(path)) from error
+
+
+def _damaged(path: Path) -> str:
+    return f"{path}: is damaged. Remove the folder and prepare the corpus again."

@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import brief
-
 
 def parse_mask(mask: Any) -> tuple[np.ndarray, tuple[int, int]]:
     """Reads a hierarchy mask into sorted links.
@@ -57,7 +55,7 @@ def _parse_links(mask: Mapping[str, Any]) -> tuple[np.ndarray, tuple[int, int]]:
     if not whole or not ((sizes >= 1) & (sizes < 2**31)).all():
         raise ValueError(
             "`mask['shape']` must be (num_parents, num_children), whole numbers from 1 to "
-            f"2**31 - 1. Received: {brief(mask['shape'])}"
+            f"2**31 - 1. Received: {mask['shape']!r}"
         )
     shape = (int(sizes[0]), int(sizes[1]))
     if links.ndim != 2 or links.shape[1] != 2 or links.dtype.kind not in "iu":
@@ -78,7 +76,7 @@ def _array(name: str, values: Any) -> np.ndarray:
         return np.asarray(values)
     except ValueError as error:  # rows of several lengths
         raise ValueError(
-            f"`{name}` must be an array, its rows of one length. Received: {brief(values)}"
+            f"`{name}` must be an array, its rows of one length. Received: {values!r}"
         ) from error
 
 

@@ -6,7 +6,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..errors import brief
 from ._functional import attention_maps, residual_attention, weighted_children
 from ._hierarchy import mask_config, parse_mask
 
@@ -88,13 +87,13 @@ class FineToCoarseAttention(keras.layers.Layer):
             whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
             if not whole or value < 1:
                 raise ValueError(
-                    f"`{argument}` must be a positive integer. Received: {brief(value)}"
+                    f"`{argument}` must be a positive integer. Received: {value!r}"
                 )
         real = isinstance(residual_weight, int | float | np.number)
         if not real or not 0 <= residual_weight <= _LARGEST:
             raise ValueError(
                 "`residual_weight` must be a finite number that is not negative. "
-                f"Received: {brief(residual_weight)}"
+                f"Received: {residual_weight!r}"
             )
         self.num_parents = int(num_parents)
         self.num_heads = int(num_heads)

@@ -51,7 +51,7 @@ class GroupedMaxPool(keras.layers.Layer):
         super().__init__(**kwargs)
         self._links, self._shape = parse_mask(mask)
         # Rows beyond the number of links cannot all have one; more are not worth looking at.
-        rows = min(self._shape[0], len(self._links) + 1)
+        rows = min(self._shape[0], len(self._links) + 10)
         empty = np.setdiff1d(np.arange(rows), self._links[:, 0])
         if len(empty):
             raise ValueError(

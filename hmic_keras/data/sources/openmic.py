@@ -231,7 +231,9 @@ def _read_columns(path: Path, taxonomy: Taxonomy, tags: int) -> dict[int, int]:
     try:
         columns = read_json(path)
     except ValueError as error:
-        raise LabelError(f"{path}: is not JSON ({error}). Unpack the archive again.") from error
+        raise LabelError(
+            f"{path}: must map each tag to its column ({error}). Unpack the archive again."
+        ) from error
     if not isinstance(columns, dict) or not all(
         type(column) is int and 0 <= column < tags for column in columns.values()
     ):
