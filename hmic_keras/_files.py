@@ -6,6 +6,7 @@ import os
 import shutil
 import struct
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from typing import Any
 DAMAGED_ARRAYS = (
     *(OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, SyntaxError),
     *(ArithmeticError, MemoryError, RuntimeError, struct.error, zlib.error),
-    zipfile.BadZipFile,
+    *(tokenize.TokenError, zipfile.BadZipFile),
 )
 """What `zipfile` and NumPy raise for an `.npz` file with wrong bytes in it."""
 

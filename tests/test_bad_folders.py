@@ -186,6 +186,7 @@ def openmic_archive(tmp_path_factory):
 
 @settings(120)
 @given(name=st.sampled_from(ARCHIVE), changes=DAMAGE)
+@example(name=ARCHIVE[0], changes=[("set", 80, b"\0")])
 @example(name=ARCHIVE[1], changes=[("set", 0, b"[" * 100_000)])
 @example(name=ARCHIVE[1], changes=[("set", 0, b'{"piano": 99, "x": [')])
 @example(name=ARCHIVE[2], changes=[("set", 0, b"\xff")])
