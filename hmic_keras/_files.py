@@ -4,11 +4,22 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 import tempfile
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+DAMAGED_ARRAYS = (
+    *(OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, SyntaxError),
+    *(ArithmeticError, MemoryError, RuntimeError, struct.error, zlib.error),
+    *(tokenize.TokenError, zipfile.BadZipFile),
+)
+"""What `zipfile` and NumPy raise for an `.npz` file with wrong bytes in it."""
 
 
 @contextmanager
@@ -54,6 +65,19 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Writes `value` as indented JSON, whole or not at all; NaN is refused."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Reads JSON in UTF-8.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it holds anything else.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

@@ -121,8 +121,10 @@ def _read_text(path: Path) -> str:
     try:
         with path.open("rb") as stream:
             content = stream.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise TaxonomyError(f"{path}: the file cannot be read: {error.strerror}.") from error
+    # ValueError: a name with a null character.
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", error)
+        raise TaxonomyError(f"{path}: the file cannot be read: {reason}.") from error
     if len(content) > _MAX_FILE_BYTES:
         raise TaxonomyError(f"{path}: the file must not exceed {_MAX_FILE_BYTES // 2**20} MiB.")
     try:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from .errors import TaxonomyError
+from .errors import TaxonomyError, brief
 
 ClassKey = tuple[str, str]
 """A class, by its level and its name."""
@@ -328,12 +328,6 @@ def _not_nested(parts: TaxonomyParts, reason: str) -> TaxonomyError:
 
 
 # Names
-
-
-def brief(value: object) -> str:
-    """Shows a value in at most 80 characters."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def hint(name: str, known: Iterable[str]) -> str:

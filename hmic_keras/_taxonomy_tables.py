@@ -9,8 +9,8 @@ exactly, class order included.
 import itertools
 from collections.abc import Iterable, Sequence
 
-from ._taxonomy_forms import ClassKey, TaxonomyParts, brief, check_levels, check_name
-from .errors import TaxonomyError
+from ._taxonomy_forms import ClassKey, TaxonomyParts, check_levels, check_name
+from .errors import TaxonomyError, brief
 
 Row = tuple[str, Sequence[str]]
 """Where a row stands, for messages, and its cells."""

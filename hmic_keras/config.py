@@ -2,11 +2,10 @@
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from typing import Any, Self
 
-from .errors import HmicError
+from .errors import HmicError, brief
 
 
 class _Config:
@@ -27,7 +26,7 @@ class _Config:
             HmicError: If a name is unknown or a value out of range.
         """
         if not isinstance(values, Mapping):
-            raise HmicError(f"{cls.__name__} needs settings by name. Received: {values!r}")
+            raise HmicError(f"{cls.__name__} needs settings by name. Received: {brief(values)}")
         known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         if unknown := set(values) - known:
             raise HmicError(
@@ -38,19 +37,20 @@ class _Config:
 
     def _require(self, name: str, rule: str, holds: bool) -> None:
         if not holds:
-            value = getattr(self, name)
-            raise HmicError(f"`{name}` must be {rule}. Received: {value!r}")
+            value = brief(getattr(self, name))
+            raise HmicError(f"`{name}` must be {rule}. Received: {value}")
 
     def _require_count(self, *names: str) -> None:
         for name in names:
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool)
-            self._require(name, "a positive integer", whole and value > 0)
+            rule = "a positive integer below 2**31"
+            self._require(name, rule, whole and 0 < value < 2**31)
 
     def _require_number(self, name: str, rule: str, low: float, high: float) -> None:
         value = getattr(self, name)
         real = isinstance(value, int | float) and not isinstance(value, bool)
-        self._require(name, rule, real and math.isfinite(value) and low <= value <= high)
+        self._require(name, rule, real and low <= value <= high)
 
     def _require_choice(self, name: str, *choices: Any) -> None:
         value = getattr(self, name)
@@ -64,7 +64,7 @@ class _Config:
             value = getattr(self, name)
             try:
                 copy = json.loads(json.dumps(dict(value), allow_nan=False))
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, RecursionError):
                 copy = None
             named = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
             rule = "settings by name, of numbers, texts, lists and dicts"

@@ -45,3 +45,17 @@ def first_line(error: BaseException) -> str:
     """
     text = str(error).strip().splitlines()
     return (text[0].rstrip(".") if text else type(error).__name__) + "."
+
+
+def brief(value: object) -> str:
+    """Shows a value in at most 80 characters, to say in an error what was received.
+
+    Example:
+        >>> brief("x" * 200)[-5:]
+        'xx...'
+    """
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # lists in lists; a number of thousands of digits
+        text = f"<{type(value).__name__} too large to show>"
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -164,11 +164,11 @@ class Predictor:
             stated = manifest.get("thresholds") or {}
             self.thresholds = {
                 level: np.asarray(
-                    stated.get(level, [0.5] * len(self.taxonomy.classes(level))), "float32"
+                    stated.get(level, [0.5] * len(self.taxonomy.classes(level))), "float64"
                 )
                 for level in self.taxonomy.levels
             }
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             found = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
             raise ModelError(
                 f"The manifest of {source} cannot be used: {found.rstrip('.')}. Export the "
@@ -179,6 +179,8 @@ class Predictor:
                 raise ModelError(
                     f"The manifest of {source} cannot be used: {rule}. Export the model again."
                 )
+        # No sooner, since a number beyond float32 would only be a warning.
+        self.thresholds = {k: v.astype("float32") for k, v in self.thresholds.items()}
 
     def _rules(self, manifest: Mapping[str, Any]) -> list[tuple[str, bool]]:
         order = {level: list(self.taxonomy.classes(level)) for level in self.taxonomy.levels}
@@ -201,8 +203,8 @@ class Predictor:
                 thresholds_fit,
             ),
             (
-                "'window_seconds' must be 0.1 to 3600 and the sample rate positive",
-                0.1 <= self.window_seconds <= 3600 and self.sample_rate > 0,
+                "'window_seconds' must be 0.1 to 3600 and the sample rate 1 to 2**31 - 1 Hz",
+                0.1 <= self.window_seconds <= 3600 and 0 < self.sample_rate < 2**31,
             ),
         ]
 

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from ._files import write_text
 from ._label_closure import UNOBSERVED, as_labels
 from ._taxonomy_files import check_suffix, csv_text, read_table, read_tree, write_tree
-from ._taxonomy_forms import ClassKey, brief, check_name, check_text, hint
-from .errors import LabelError, TaxonomyError
+from ._taxonomy_forms import ClassKey, check_name, check_text, hint
+from .errors import LabelError, TaxonomyError, brief
 from .taxonomy import Taxonomy
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import yaml
 
 from ._files import write_text
 from .config import ModelConfig, TrainConfig
-from .errors import HmicError, first_line
+from .errors import HmicError, brief, first_line
 
-__all__ = ["Recipe", "names"]
+__all__ = ["Recipe", "names", "parse"]
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -68,12 +68,14 @@ class Recipe:
         for name in ("description", "taxonomy", *kinds):
             value = getattr(self, name)
             if not isinstance(value, kinds.get(name, str)):
-                raise HmicError(f"`{name}` of a recipe must be a text. Received: {value!r}")
+                raise HmicError(
+                    f"`{name}` of a recipe must be a text. Received: {brief(value)}"
+                )
         for name, kind in (("model", ModelConfig), ("training", TrainConfig)):
             if not isinstance(getattr(self, name), kind):
                 raise HmicError(
                     f"`{name}` of a recipe must be a {kind.__name__}. Received: "
-                    f"{getattr(self, name)!r}"
+                    f"{brief(getattr(self, name))}"
                 )
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,7 +91,7 @@ class Recipe:
         """
         known = [field.name for field in dataclasses.fields(cls)]
         if not isinstance(values, Mapping) or set(values) - set(known):
-            found = sorted(map(str, values)) if isinstance(values, Mapping) else repr(values)
+            found = sorted(map(str, values)) if isinstance(values, Mapping) else brief(values)
             raise HmicError(f"A recipe holds {known}, by name. Received: {found}")
         parts: dict[str, Any] = {"model": ModelConfig, "training": TrainConfig}
         return cls(
@@ -114,14 +116,14 @@ class Recipe:
         path = _find(name_or_path)
         try:
             text = path.read_text(encoding="utf-8")
-            values = yaml.safe_load(text) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            values = parse(text)
+        except (OSError, UnicodeDecodeError, HmicError) as error:
             raise HmicError(
                 f"{path}: cannot be read as a recipe ({first_line(error)}). It must be YAML or "
                 "JSON in UTF-8."
             ) from error
         try:
-            recipe = cls.from_dict(values)
+            recipe = cls.from_dict({} if values is None else values)
         except HmicError as error:
             raise HmicError(f"{path}: {error}") from error
         return recipe._from_folder(path.parent)
@@ -135,11 +137,11 @@ class Recipe:
         """Returns the recipe with paths that hold from anywhere."""
 
         def absolute(path: str | None) -> str | None:
-            return None if path is None else os.path.abspath(folder / Path(path).expanduser())
+            return None if path is None else os.path.abspath(folder / os.path.expanduser(path))
 
         taxonomy = self.taxonomy
         # A bare word is a packaged name, unless such a file lies beside the recipe.
-        if Path(taxonomy).suffix or (folder / taxonomy).is_file():
+        if Path(taxonomy).suffix or os.path.isfile(folder / taxonomy):
             taxonomy = str(absolute(taxonomy))
         return dataclasses.replace(
             self,
@@ -147,6 +149,35 @@ class Recipe:
             data=absolute(self.data),
             validation=absolute(self.validation),
         )
+
+
+def parse(text: str) -> Any:
+    """Reads YAML or JSON, of a recipe or of one of its settings, to plain data.
+
+    Raises:
+        HmicError: If it is neither, or refers to a part of itself by an alias.
+
+    Example:
+        >>> parse("{patience: 5}")
+        {'patience': 5}
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    # PyYAML lets through what Python says of a date in month 13 or a number without digits.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        raise HmicError(first_line(error)) from error
+    except RecursionError as error:
+        raise HmicError("nested deeper than any recipe.") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data without aliases, of which a few lines could stand for gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "aliases are refused", mark)
+        return super().compose_node(parent, index)
 
 
 def names() -> list[str]:
@@ -160,11 +191,11 @@ def _folder() -> Path:
 
 def _find(name_or_path: str | os.PathLike[str]) -> Path:
     path = Path(name_or_path)
-    if path.is_dir():
+    if os.path.isdir(path):
         path = path / "run" / "recipe.yaml"
-    elif path.suffix not in _SUFFIXES and not path.is_file():
+    elif path.suffix not in _SUFFIXES and not os.path.isfile(path):
         path = _folder() / f"{path.name}.yaml" if len(path.parts) == 1 else path
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise HmicError(
             f"There is no recipe {str(name_or_path)!r}: it is neither one of {names()}, nor a "
             "file, nor a folder that `hmic train` wrote."

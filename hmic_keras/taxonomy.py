@@ -30,7 +30,6 @@ from ._taxonomy_forms import (
     Attributes,
     ClassKey,
     TaxonomyParts,
-    brief,
     check_classes,
     check_levels,
     check_name,
@@ -42,7 +41,7 @@ from ._taxonomy_forms import (
 )
 from ._taxonomy_tables import parse_rows, table_rows
 from ._taxonomy_tree import draw
-from .errors import LabelError, TaxonomyError
+from .errors import LabelError, TaxonomyError, brief
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,13 +1,12 @@
 """Models by name, and loading one from wherever it lies."""
 
-import json
 import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._files import sha256
+from ._files import read_json, sha256
 from .errors import ModelError, first_line
 
 if TYPE_CHECKING:
@@ -41,9 +40,9 @@ def resolve(name_or_path: str | os.PathLike[str] = DEFAULT_MODEL) -> Path:
     """
     path = Path(name_or_path)
     packaged = _folder() / path
-    if len(path.parts) == 1 and (packaged / MANIFEST).is_file():
+    if len(path.parts) == 1 and os.path.isfile(packaged / MANIFEST):
         return packaged
-    if not path.exists():
+    if not os.path.exists(path):
         raise ModelError(
             f"There is no model {str(name_or_path)!r}: it is neither a path nor one of the "
             f"packaged models {names()}."
@@ -115,7 +114,7 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
     if not manifest.is_file():
         return None
     try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
+        content = read_json(manifest)
     except ValueError as error:
         raise ModelError(f"'{manifest}' is not valid JSON: {error}.") from error
     if not isinstance(content, dict) or any(

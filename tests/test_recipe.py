@@ -76,7 +76,7 @@ def test_paths_in_a_file_start_at_its_folder(tmp_path, monkeypatch):
         ("training: {epochs: many}\n", "`epochs` must be"),
         ("training: {augmentation: {mix: .nan}}\n", "`augmentation` must be"),
         ("training: {1: 2}\n", r"no setting \[1\]"),
-        ("a: &a [*a, *a]\n", "Received"),
+        ("a: &a [*a, *a]\n", "aliases are refused"),
     ],
 )
 def test_a_bad_recipe_is_refused_with_the_file_and_the_rule(tmp_path, text, named):

@@ -131,9 +131,8 @@ def _values(part: Any) -> list[Any]:
 
 def _changed(recipe: Any, changes: dict[str, Any], settings: list[str]) -> Any:
     """Returns the recipe with what the command line gave in place of its own."""
-    import yaml
-
     from ..errors import HmicError
+    from ..recipe import parse
 
     values = recipe.to_dict()
     for name, change in changes.items():
@@ -148,8 +147,8 @@ def _changed(recipe: Any, changes: dict[str, Any], settings: list[str]) -> Any:
         for parent in parents:
             target = target.get(parent) if isinstance(target, dict) else None
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
+            value = parse(text)
+        except HmicError:
             target = None
         if not equals or not isinstance(target, dict):
             raise HmicError(

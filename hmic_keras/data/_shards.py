@@ -1,7 +1,6 @@
 """Shards: the unit of work of a preparation, one process and one file each."""
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .._files import write_json
+from .. import _files
 from ..config import AudioConfig
 from ..errors import AudioError, RecordError
 from ._features import log_mel
@@ -20,6 +19,7 @@ from .records import STORED, Features, Record, encode
 from .sources.folder import LabelledClips
 
 UNFINISHED = "unfinished"
+_REPORTED = {"content", "bytes", "sha256", "entries", "skipped"}
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,8 @@ def is_finished(shard: Shard) -> bool:
     if not (shard.report.is_file() and path.is_file()):
         return False
     report = read_json(shard.report)
+    if not report.keys() >= _REPORTED:
+        raise RecordError(_damaged(shard.report))
     return (
         report["content"] == shard.content()
         and report["bytes"] == path.stat().st_size
@@ -155,7 +157,7 @@ def write_shard(shard: Shard) -> int:
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(temporary, shard.folder / shard.file)
-    write_json(
+    _files.write_json(
         shard.report,
         {
             "content": content,
@@ -190,8 +192,10 @@ def read_json(path: Path) -> dict[str, Any]:
         RecordError: If somebody damaged it.
     """
     try:
-        return dict(json.loads(path.read_text("utf-8")))
+        return dict(_files.read_json(path))
     except (TypeError, ValueError) as error:
-        raise RecordError(
-            f"{path}: is damaged. Remove the folder and prepare the corpus again."
-        ) from error
+        raise RecordError(_damaged(path)) from error
+
+
+def _damaged(path: Path) -> str:
+    return f"{path}: is damaged. Remove the folder and prepare the corpus again."

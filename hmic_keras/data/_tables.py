@@ -5,6 +5,7 @@ takes `NA` and `None` for empty and a ragged row for an index, all without a wor
 """
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ def read_table(csv_path: Path, content: str) -> tuple[list[str], list[tuple[int,
     Raises:
         LabelError: If the table cannot be read, is not UTF-8 or not rectangular.
     """
-    if not csv_path.is_file():
+    if not os.path.isfile(csv_path):
         raise LabelError(f"{csv_path}: no such file. Name a CSV of {content}.")
     rows: list[tuple[int, list[str]]] = []
     try:

@@ -285,10 +285,11 @@ def _open(path: Path) -> Iterator[Any]:
 
 def _check_file(path: Path) -> None:
     """Refuses what can be told from the file system and the container's outer layer."""
-    if path.is_dir():
+    # `os.path` answers for any name, pathlib raises for those that are too long.
+    if os.path.isdir(path):
         raise AudioError(f"{path}: is a folder. Name an audio file.")
-    if not path.is_file():
-        found = "is not a regular file" if path.exists() else "no such file"
+    if not os.path.isfile(path):
+        found = "is not a regular file" if os.path.exists(path) else "no such file"
         raise AudioError(f"{path}: {found}. Check the path.")
     try:
         size = path.stat().st_size

@@ -23,6 +23,7 @@ from ..taxonomy import Taxonomy
 from ._tables import read_table, some, write_table
 
 _COLUMNS = ("path", "class", "start", "end")
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def read_events(csv_path: str | os.PathLike[str], taxonomy: Taxonomy) -> dict[str, np.ndarray]:
@@ -158,7 +159,8 @@ def _seconds(csv_path: Path, line: int, start: str, end: str) -> tuple[float, fl
     except ValueError:
         first = last = float("nan")
     # Compared as they are kept: float32 tells milliseconds apart up to a few hours.
-    if not (first >= 0 and np.float32(first) < np.float32(last) < float("inf")):
+    kept = first >= 0 and last <= _FLOAT32_MAX and np.float32(first) < np.float32(last)
+    if not kept:
         raise LabelError(
             f"{csv_path}: line {line}: `start` and `end` must be seconds from 0 up, `start` "
             f"the smaller. Received: {start!r}, {end!r}"

@@ -12,7 +12,6 @@ byte of the sound), `length` (in samples or frames), `labels/<level>`, and, wher
 labelled, `events` of all clips one after the other with `event_splits` between them.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from .._files import sha256
-from ..errors import LabelError, RecordError, TaxonomyError
+from .._files import read_json, sha256
+from ..errors import LabelError, RecordError
 from ..taxonomy import Taxonomy
 from ._splitting import held_out
 from .records import SCHEMA, STORED, from_stored
@@ -88,7 +87,7 @@ class PreparedClips:
         manifest = read_manifest(folder)
         for shard in manifest["shards"]:
             path = folder / shard["file"]
-            size = path.stat().st_size if path.is_file() else None
+            size = path.stat().st_size if os.path.isfile(path) else None
             if size != shard["bytes"]:
                 found = "is missing" if size is None else f"has {size} bytes"
                 raise RecordError(
@@ -96,7 +95,7 @@ class PreparedClips:
                     "remove the folder and prepare it anew."
                 )
         path = folder / INDEX
-        if not path.is_file() or sha256(path) != manifest["index_sha256"]:
+        if not os.path.isfile(path) or sha256(path) != manifest["index_sha256"]:
             found = "is damaged" if path.is_file() else "is missing"
             raise RecordError(
                 f"{path}: {found}. Copy it again, or remove the folder and prepare it anew."
@@ -220,10 +219,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         RecordError: If there is none, or it is not one of this version.
     """
     path = folder / MANIFEST
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise RecordError(f"{folder}: holds no {MANIFEST}. Make it with `hmic prepare`.")
     try:
-        manifest = json.loads(path.read_text("utf-8"))
+        manifest = read_json(path)
         if manifest["format"] != FORMAT:
             raise KeyError("format")
         if manifest["schema"] != SCHEMA:
@@ -234,21 +233,47 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         taxonomy = Taxonomy.from_dict(manifest["taxonomy"])
         if taxonomy.hash != manifest["taxonomy_hash"]:
             raise KeyError("taxonomy_hash")
-        known = {"features", "audio", "clips", "shards", "index_sha256", "settings", "skipped"}
-        if missing := known - manifest.keys():
-            raise KeyError(", ".join(sorted(missing)))
-    except (
-        UnicodeDecodeError,
-        json.JSONDecodeError,
-        KeyError,
-        TypeError,
-        TaxonomyError,
-    ) as bad:
+        _check_entries(manifest)
+    except RecordError:
+        raise
+    except (KeyError, TypeError, ValueError) as bad:
         raise RecordError(
             f"{path}: is damaged or no manifest of prepared records ({bad}). Prepare the "
             "corpus again."
         ) from bad
     return dict(manifest)
+
+
+def _check_entries(manifest: Mapping[str, Any]) -> None:
+    """Raises a `KeyError` or `TypeError` for the entry that no preparation wrote like that."""
+    shards, audio, settings = manifest["shards"], manifest["audio"], manifest["settings"]
+    shapes = ("sample_rate", *(["n_mels"] if manifest["features"] == "log_mel" else []))
+    holds = {
+        "features": manifest["features"] in STORED
+        and settings["features"] == manifest["features"],
+        "audio": settings["audio"] == audio and all(_is_count(audio[name]) for name in shapes),
+        "shards": isinstance(shards, list) and all(map(_is_shard, shards)),
+        "clips": sum(shard["clips"] for shard in shards) == manifest["clips"],
+        "skipped": _is_count(manifest["skipped"]),
+        "seconds": isinstance(manifest["seconds"], int | float),
+        "events": isinstance(manifest["events"], bool),
+        "class_counts": isinstance(manifest["class_counts"], dict),
+        "index_sha256": isinstance(manifest["index_sha256"], str),
+    }
+    for name, right in holds.items():
+        if not right:
+            raise KeyError(name)
+
+
+def _is_shard(entry: Any) -> bool:
+    # A bare name, so that no manifest has files elsewhere read.
+    bare = isinstance(entry["file"], str) and Path(entry["file"]).name == entry["file"]
+    counts = _is_count(entry["bytes"]) and _is_count(entry["clips"])
+    return bare and "\0" not in entry["file"] and counts and isinstance(entry["sha256"], str)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def open_clips(
@@ -275,7 +300,7 @@ def open_clips(
         hmic_keras.errors.LabelError: no/such.csv: no such file. Name a CSV of paths ...
     """
     path = Path(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         if taxonomy is None:
             raise LabelError(f"{path}: a table of labels needs a taxonomy. Pass `taxonomy`.")
         return read_clips(path, taxonomy)

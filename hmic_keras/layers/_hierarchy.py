@@ -22,7 +22,7 @@ def parse_mask(mask: Any) -> tuple[np.ndarray, tuple[int, int]]:
     """
     if isinstance(mask, Mapping):
         return _parse_links(mask)
-    dense = np.asarray(mask)
+    dense = _array("mask", mask)
     if dense.ndim != 2 or not dense.size:
         raise ValueError(
             "`mask` must have the shape (num_parents, num_children), both at least 1. "
@@ -45,14 +45,19 @@ def _parse_links(mask: Mapping[str, Any]) -> tuple[np.ndarray, tuple[int, int]]:
     if set(mask) != {"links", "shape"}:
         raise ValueError(
             "`mask` as a mapping must hold exactly 'links' and 'shape'. "
-            f"Received keys: {sorted(mask)}"
+            f"Received keys: {list(mask)}"
         )
-    links, shape = np.asarray(mask["links"]), tuple(int(size) for size in mask["shape"])
-    if len(shape) != 2 or min(shape) < 1:
+    links, sizes = (
+        _array("mask['links']", mask["links"]),
+        _array("mask['shape']", mask["shape"]),
+    )
+    whole = sizes.shape == (2,) and sizes.dtype.kind in "iu"
+    if not whole or not ((sizes >= 1) & (sizes < 2**31)).all():
         raise ValueError(
-            "`mask['shape']` must be (num_parents, num_children), both at least 1. "
-            f"Received: {shape}"
+            "`mask['shape']` must be (num_parents, num_children), whole numbers from 1 to "
+            f"2**31 - 1. Received: {mask['shape']!r}"
         )
+    shape = (int(sizes[0]), int(sizes[1]))
     if links.ndim != 2 or links.shape[1] != 2 or links.dtype.kind not in "iu":
         raise ValueError(
             "`mask['links']` must be integer pairs (parent, child). "
@@ -63,7 +68,16 @@ def _parse_links(mask: Mapping[str, Any]) -> tuple[np.ndarray, tuple[int, int]]:
             f"`mask['links']` must lie within the shape {shape}. Received: "
             f"indices from {links.min(axis=0).tolist()} to {links.max(axis=0).tolist()}"
         )
-    return np.unique(links, axis=0).astype("int32"), (shape[0], shape[1])
+    return np.unique(links, axis=0).astype("int32"), shape
+
+
+def _array(name: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # rows of several lengths
+        raise ValueError(
+            f"`{name}` must be an array, its rows of one length. Received: {values!r}"
+        ) from error
 
 
 def _other_values(dense: np.ndarray) -> str:

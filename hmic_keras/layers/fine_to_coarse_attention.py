@@ -12,6 +12,7 @@ from ._hierarchy import mask_config, parse_mask
 # How far the prior lowers the logit of a child outside the parent's group: a factor of about
 # 150 in the map, which training can still overcome.
 _PRIOR_LOGIT = 5.0
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @keras.saving.register_keras_serializable(package="hmic_keras")
@@ -88,9 +89,11 @@ class FineToCoarseAttention(keras.layers.Layer):
                 raise ValueError(
                     f"`{argument}` must be a positive integer. Received: {value!r}"
                 )
-        if not residual_weight >= 0:
+        real = isinstance(residual_weight, int | float | np.number)
+        if not real or not 0 <= residual_weight <= _LARGEST:
             raise ValueError(
-                f"`residual_weight` must not be negative. Received: {residual_weight!r}"
+                "`residual_weight` must be a finite number that is not negative. "
+                f"Received: {residual_weight!r}"
             )
         self.num_parents = int(num_parents)
         self.num_heads = int(num_heads)

@@ -6,14 +6,13 @@ import io
 import json
 import os
 import shutil
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .._files import atomic_path, write_json, write_text
+from .._files import DAMAGED_ARRAYS, atomic_path, read_json, write_json, write_text
 from ..errors import ModelError
 
 HISTORY = "history.csv"
@@ -46,13 +45,11 @@ class Run:
     def state(self) -> dict[str, Any] | None:
         """What `run.json` says; None without one."""
         try:
-            text = (self.folder / _STATE).read_text(encoding="utf-8")
+            state = read_json(self.folder / _STATE)
         except FileNotFoundError:
             return None
         except NotADirectoryError as error:
             raise ModelError(f"'{self.out}' is a file; name a folder for the run.") from error
-        try:
-            state = json.loads(text)
         except ValueError as error:
             raise ModelError(
                 f"'{self.folder / _STATE}' is not valid JSON ({error}). Remove the folder and "
@@ -158,7 +155,9 @@ class Run:
                 for key in stored.files:
                     if key != "facts":
                         arrays.setdefault(key.rpartition("/")[0], []).append(stored[key])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            if not isinstance(facts["epochs"], list):
+                raise TypeError("its epochs are no list")
+        except DAMAGED_ARRAYS as error:
             raise ModelError(
                 f"'{path}' was damaged ({error}). Remove the folder and start the run anew."
             ) from error

@@ -204,7 +204,7 @@ def read_clips(
 def _read_events(
     table: Path, taxonomy: Taxonomy, base: Path, paths: Sequence[Path]
 ) -> tuple[np.ndarray, ...] | None:
-    if not table.is_file():
+    if not os.path.isfile(table):
         return None
     found: dict[Path, list[np.ndarray]] = {}
     for cell, notes in read_events(table, taxonomy).items():
@@ -331,7 +331,7 @@ def _read_paths(
     if twice := repeated(str(path) for path in paths):
         raise LabelError(f"{csv_path}: files listed twice: {some(twice)}. Keep one row each.")
     if missing := [
-        cell for (_, cell), path in zip(cells, paths, strict=True) if not path.is_file()
+        cell for (_, cell), path in zip(cells, paths, strict=True) if not os.path.isfile(path)
     ]:
         raise LabelError(
             f"{csv_path}: {len(missing)} of {len(paths)} audio files are missing under {base}: "

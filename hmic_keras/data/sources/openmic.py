@@ -23,7 +23,6 @@ downloads first, and brings the clients of three cloud stores. Its `download` an
 serve to fetch and check the archive.
 """
 
-import json
 import os
 import pickle
 import zipfile
@@ -33,6 +32,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..._files import DAMAGED_ARRAYS, read_json
 from ...errors import HmicError, LabelError
 from ...taxonomy import Taxonomy
 from .._tables import some
@@ -132,7 +132,9 @@ class _Archive:
         rows = self._rows(every, split)
         self.keys = [every[row] for row in rows]
         self.features = arrays["X"][rows]
-        columns = _read_columns(_there(self.folder / _CLASSES), self.taxonomy)
+        columns = _read_columns(
+            _there(self.folder / _CLASSES), self.taxonomy, arrays["Y_true"].shape[1]
+        )
         finest = self.taxonomy.levels[0]
         labels = np.full((len(rows), len(self.taxonomy.classes(finest))), UNOBSERVED, "f4")
         observed = np.where(arrays["Y_mask"], arrays["Y_true"], UNOBSERVED)[rows]
@@ -145,7 +147,8 @@ class _Archive:
 
     def _rows(self, keys: Sequence[str], split: str) -> list[int]:
         path = _there(self.folder / "partitions" / f"split01_{split}.csv")
-        wanted = set(path.read_text("utf-8").split())
+        # What is no text is no sample key either.
+        wanted = set(path.read_text("utf-8", errors="replace").split())
         rows = [row for row, key in enumerate(keys) if key in wanted]
         if not rows or len(rows) != len(wanted):
             unknown = sorted(wanted - set(keys))
@@ -189,7 +192,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
                 name: _read_array(parts, name)
                 for name in ("X", "Y_true", "Y_mask", "sample_key")
             }
-    except (zipfile.BadZipFile, pickle.UnpicklingError, KeyError, ValueError, EOFError) as bad:
+    except (*DAMAGED_ARRAYS, pickle.UnpicklingError) as bad:
         raise LabelError(
             f"{path}: is damaged or not the archive's ({bad}). Download it again."
         ) from bad
@@ -223,21 +226,21 @@ def _read_array(parts: zipfile.ZipFile, name: str) -> np.ndarray:
         return np.lib.format.read_array(stream, allow_pickle=False)
 
 
-def _read_columns(path: Path, taxonomy: Taxonomy) -> dict[int, int]:
+def _read_columns(path: Path, taxonomy: Taxonomy, tags: int) -> dict[int, int]:
     """Returns the column of the archive for each column of the finest level."""
     try:
-        given = json.loads(path.read_text("utf-8"))
-        columns = {str(tag): int(column) for tag, column in given.items()}
-    except (
-        UnicodeDecodeError,
-        json.JSONDecodeError,
-        AttributeError,
-        TypeError,
-        ValueError,
-    ) as e:
+        columns = read_json(path)
+    except ValueError as error:
         raise LabelError(
-            f"{path}: must map each tag to its column ({e}). Unpack the archive again."
-        ) from e
+            f"{path}: must map each tag to its column ({error}). Unpack the archive again."
+        ) from error
+    if not isinstance(columns, dict) or not all(
+        type(column) is int and 0 <= column < tags for column in columns.values()
+    ):
+        raise LabelError(
+            f"{path}: must map each tag to its column, 0 to {tags - 1}. Unpack the archive "
+            "again."
+        )
     index = taxonomy.index(taxonomy.levels[0])
     if missing := sorted(set(columns) - set(index)):
         raise LabelError(
