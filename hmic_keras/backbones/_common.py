@@ -46,9 +46,11 @@ def check_rate(name: str, value: Any) -> None:
 def standardised_image(inputs: Any) -> Any:
     """Turns a log-mel spectrogram into an image `(batch, frames, mels, 1)`.
 
-    Each mel band is standardised with the statistics of the training set.
+    Each mel band is standardised with the statistics of the training set. Nothing is learned
+    here: the gradient of the first convolution to its input, the largest image of the network,
+    is then never computed.
     """
-    x = layers.BatchNormalization(name="input_norm")(inputs)
+    x = layers.BatchNormalization(center=False, scale=False, name="input_norm")(inputs)
     return as_image(x)
 
 
