@@ -26,6 +26,7 @@ import numpy as np
 import tensorflow as tf
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from hmic_keras.cli._terminal import keep_freed_memory
 from hmic_keras.layers import LogMelSpectrogram
 
 RESULTS = Path(__file__).parent / "results" / "log_mel.json"

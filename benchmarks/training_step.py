@@ -120,9 +120,12 @@ def torch_model(ours, method, kind):
     taxonomy = ours.taxonomy
 
     def norm(name, cls):
-        layer = cls(len(weights[f"{name}/gamma"]), eps=1e-3, momentum=0.01)
-        layer.weight.data = weights[f"{name}/gamma"]
-        layer.bias.data = weights[f"{name}/beta"]
+        affine = f"{name}/gamma" in weights
+        size = len(weights[f"{name}/moving_mean"])
+        layer = cls(size, eps=1e-3, momentum=0.01, affine=affine)
+        if affine:
+            layer.weight.data = weights[f"{name}/gamma"]
+            layer.bias.data = weights[f"{name}/beta"]
         layer.running_mean.data = weights[f"{name}/moving_mean"]
         layer.running_var.data = weights[f"{name}/moving_variance"]
         return layer
