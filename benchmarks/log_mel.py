@@ -100,6 +100,7 @@ def measure(functions, waveforms, seconds):
 
 
 def main(seconds=8.0):
+    keep_freed_memory()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     layer = LogMelSpectrogram()
