@@ -4,17 +4,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import hmic_keras as hk
 
 ROOT = Path(hk.__file__).parents[1]
 
 
-class Done:
+class Done(NamedTuple):
     """What a command left: exit code, standard output and standard error."""
 
-    def __init__(self, code, out, err):
-        self.code, self.out, self.err = code, out, err
+    code: int
+    out: str
+    err: str
 
     def message(self):
         """The one line in which a command that failed says why."""

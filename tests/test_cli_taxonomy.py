@@ -1,29 +1,17 @@
 """`hmic taxonomy`, as a person uses it."""
 
+import functools
 import json
-import sys
 
 import pytest
 
-from hmic_keras.cli import main
 from hmic_keras.taxonomy import Taxonomy
 
 
 @pytest.fixture
-def hmic(monkeypatch, capfd):
-    """Runs `hmic taxonomy` in this process; returns exit code, output and errors."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["hmic", "taxonomy", *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as error:
-            code = error.code or 0
-        return code, *capfd.readouterr()
-
-    return run
+def hmic(hmic):
+    """Runs `hmic taxonomy` in this process."""
+    return functools.partial(hmic, "taxonomy")
 
 
 def test_formats_are_printed_alone(hmic):

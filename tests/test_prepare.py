@@ -468,24 +468,6 @@ def test_log_mel_records_hold_what_the_layer_computes(tmp_path):
 # The command
 
 
-@pytest.fixture
-def hmic(monkeypatch, capfd):
-    """Runs a command in this process; returns its exit code, output and errors."""
-    from hmic_keras.cli import main
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["hmic", *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as error:
-            code = error.code or 0
-        return code, *capfd.readouterr()
-
-    return run
-
-
 def test_the_command_prepares_and_says_what_it_did(spoilt, tmp_path, hmic):
     common = ("prepare", "--data", tmp_path / "corpus" / "labels.csv", "--out", tmp_path / "o")
     common += ("--taxonomy", taxonomy_file(tmp_path), "--sample-rate", RATE, "--processes", 1)

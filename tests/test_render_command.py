@@ -1,30 +1,17 @@
 """Tests of `hmic render`'s options, as a program uses them."""
 
+import functools
 import json
-import sys
 
 import pytest
 import soundfile
 from test_synthesis import need_soundfont
 
-from hmic_keras.cli import main
-
 
 @pytest.fixture
-def render(monkeypatch, capfd):
-    """Runs `hmic render` in this process; returns exit code, standard output and error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["hmic", "render", *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as error:
-            code = error.code or 0
-        return code, *capfd.readouterr()
-
-    return run
+def render(hmic):
+    """Runs `hmic render` in this process."""
+    return functools.partial(hmic, "render")
 
 
 @pytest.mark.synth
