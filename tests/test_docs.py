@@ -6,6 +6,7 @@ import os
 import pkgutil
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("song.mp3", "other.flac"):
         audio_files.write(tmp_path / name, audio_files.tone(4.0, 16000), 16000)
+    (tmp_path / "recordings" / "old").mkdir(parents=True)
+    shutil.copy(tmp_path / "song.mp3", tmp_path / "recordings" / "old")
     clips = ROOT / "hmic_keras" / "data" / "demo" / "train"
     header, *rows = (clips / "labels.csv").read_text("utf-8").splitlines()[:25]
     table = [header, *(f"{clips.as_posix()}/{row}" for row in rows)]
