@@ -3,15 +3,21 @@
 import dataclasses
 import json
 import os
+import re
+from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hmic_keras
+from hmic_keras import layers, losses
 from hmic_keras.config import ModelConfig, TrainConfig
 from hmic_keras.errors import HmicError
 from hmic_keras.recipe import Recipe, names
+
+ROOT = Path(hmic_keras.__file__).parents[1]
 
 
 def test_every_packaged_recipe_loads_and_says_what_it_is_for():
@@ -104,3 +110,12 @@ def test_a_recipe_that_is_not_there_is_named(name, tmp_path, monkeypatch):
 def test_parts_of_the_wrong_kind_are_refused():
     with pytest.raises(HmicError, match="`model` of a recipe must be a ModelConfig"):
         Recipe(model={"backbone": "conv"})
+
+
+def test_the_recipe_in_the_documentation_holds_what_exists():
+    text = (ROOT / "docs" / "training.md").read_text("utf-8")
+    recipe = Recipe.from_dict(yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.S)[1]))
+    training = recipe.training
+    assert losses.get(training.loss, **training.loss_options).gamma_neg == 2.0
+    assert layers.Augmentation.from_spec(training.augmentation).mix.alpha == 0.4
+    assert layers.SpecAugment(**recipe.model.spec_augment)
