@@ -17,9 +17,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-os.environ["TF_USE_LEGACY_KERAS"] = "1"
-sys.path.insert(0, os.getcwd())
-
 import numpy as np
 import soundfile
 
@@ -42,6 +39,9 @@ def waveform():
 
 
 def main():
+    # Here and not on import, which the tests do too: it would change TensorFlow for all of them.
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    sys.path.insert(0, os.getcwd())
     from musicnn.extractor import extractor
 
     found = {}
