@@ -39,7 +39,7 @@ def waveform():
 
 
 def main():
-    # Here and not on import, which the tests do too: it would change TensorFlow for all of them.
+    # Here and not on import, which the tests do too: it would change TensorFlow for them.
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     sys.path.insert(0, os.getcwd())
     from musicnn.extractor import extractor
