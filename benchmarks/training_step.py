@@ -10,7 +10,7 @@ them. All keep the memory they free, as the command line does. Prints the median
 PyTorch takes.
 
     pip install torch --index-url https://download.pytorch.org/whl/cpu
-    python benchmarks/training_step.py
+    python benchmarks/training_step.py [ROUNDS [METHOD ...]]
 """
 
 import functools
@@ -276,11 +276,13 @@ def measure(method, kind, rounds):
     return {name: round(1e3 * statistics.median(found), 1) for name, found in times.items()}
 
 
-def main(rounds=8):
+def main(rounds=8, *methods):
     if util.find_spec("torch") is None:
         raise SystemExit("This compares with PyTorch, not installed: see the docstring.")
     cases = []
     for method, kind in CASES:
+        if methods and method not in methods:
+            continue
         subprocess.run([sys.executable, __file__, "check", method, kind], check=True)
         found = measure(method, kind, rounds)
         cases.append(
@@ -298,6 +300,7 @@ def main(rounds=8):
         "batch": BATCH,
         "clip_seconds": SECONDS,
         "threads": int(THREADS),
+        "rounds": rounds,
         "versions": {name: metadata.version(name) for name in ("tensorflow", "keras", "torch")},
         "cases": cases,
     }
@@ -311,5 +314,7 @@ if __name__ == "__main__":
             check(*case)
         case ["serve", *case]:
             serve(*case)
-        case arguments:
-            main(*map(int, arguments))
+        case [rounds, *methods]:
+            main(int(rounds), *methods)
+        case _:
+            main()
