@@ -154,13 +154,26 @@ class HierarchicalModel(keras.Model):
         tracker = self._training.tracker if self._training else None
         return super().metrics + ([] if tracker is None else [tracker])
 
-    def train_step(self, data: Any) -> dict[str, Any]:
-        """Trains on one batch, augmented first; see `keras.Model.train_step`."""
+    def train_step(self, *args: Any) -> Any:
+        """Trains on one batch, augmented first; see `keras.Model.train_step`.
+
+        Args:
+            *args: The batch; on the JAX backend Keras hands over its state first.
+
+        Raises:
+            ModelError: If there is an augmentation and the backend is not TensorFlow, whose
+                variables alone can change within the step.
+        """
         if self.augmentation is not None:
-            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+            if keras.config.backend() != "tensorflow":
+                raise ModelError(
+                    "`augmentation` in `compile` needs the TensorFlow backend. Received: the "
+                    f"backend {keras.config.backend()!r}; augment in the data instead."
+                )
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(*args)
             x, y = self._training.augment(x, y)  # type: ignore[union-attr]
-            data = (x, y, sample_weight)
-        return super().train_step(data)
+            args = ((x, y, sample_weight),)
+        return super().train_step(*args)
 
     def get_compile_config(self) -> dict[str, Any]:
         """Returns what `compile` was given, but for the augmentation."""
