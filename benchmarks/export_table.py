@@ -14,6 +14,7 @@ Writes `benchmarks/results/export_table.json` and the table in `docs/export.md`.
 import argparse
 import json
 import os
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+from export_figures import write_between
 
 import hmic_keras as hk
 from hmic_keras._files import write_json
@@ -54,7 +56,7 @@ EMBEDDINGS = {"embedding": (32,), "embedding over time": (10, 32)}
 def randomise(model, rng):
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
-            size = len(layer.moving_mean)
+            size = layer.moving_mean.shape
             layer.moving_mean.assign(rng.normal(0, 0.3, size))
             layer.moving_variance.assign(rng.uniform(0.5, 2, size))
 
@@ -124,6 +126,36 @@ def combinations(backbones, methods):
                 yield backbone, method, kind
 
 
+def table(rows):
+    """Draws the rows, with each reason for a refusal as a note below."""
+    reasons = {}
+
+    def refused(reason):
+        # Differences are those of a row; the rule is what notes have in common.
+        rule = re.sub(r"by up to \{.*?\}, ", "", reason)
+        return f"refused [{reasons.setdefault(rule, len(reasons) + 1)}]"
+
+    def cell(one, name):
+        if "refused" in one:
+            return refused(one["refused"])
+        found = one["formats"][name]
+        if "refused" in found:
+            return refused(found["refused"])
+        kept = f" +{found['kept_float']}" if found["kept_float"] else ""
+        return f"{found['max']:.4f}{kept}"
+
+    lines = [
+        f"| backbone | method | input | {' | '.join(f'`{name}`' for name in FORMATS)} |",
+        f"|{' --- |' * (3 + len(FORMATS))}",
+    ]
+    for one in rows:
+        cells = [one["backbone"], one["method"], one["input"]]
+        cells += [cell(one, name) for name in FORMATS]
+        lines.append(f"| {' | '.join(cells)} |")
+    notes = [f"{number}. {reason}" for reason, number in reasons.items()]
+    return "\n".join([*lines, *(["", "Reasons:", "", *notes] if notes else [])])
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--backbones", nargs="*", default=list(BACKBONES))
@@ -155,6 +187,7 @@ def main():
             "rows": rows,
         },
     )
+    write_between("table", table(rows))
 
 
 if __name__ == "__main__":
