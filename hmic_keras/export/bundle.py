@@ -80,8 +80,10 @@ def export_model(
     formats = _check(model, formats)
     check_folder(out)
     model.update_manifest(window_seconds=model.manifest.get("window_seconds", 10.0))
-    exporter = Exporter(model, waveforms, calibration, evaluation, extras, tolerance)
-    with atomic_path(out) as folder:
+    with (
+        Exporter(model, waveforms, calibration, evaluation, extras, tolerance) as exporter,
+        atomic_path(out) as folder,
+    ):
         folder.mkdir()
         if (Path(out) / _RUN).is_dir():
             shutil.copytree(Path(out) / _RUN, folder / _RUN)
