@@ -12,6 +12,7 @@ from ._common import Children, Features, children_of
 from .c_hmcnn import c_hmcnn
 from .f2ca import f2ca
 from .gmp import gmp
+from .hmcn_f import hmcn_f
 from .independent import independent
 from .multitask import multitask
 from .top_down import top_down
@@ -22,6 +23,7 @@ HEADS: Mapping[str, Head] = {
     "c_hmcnn": c_hmcnn,
     "f2ca": f2ca,
     "gmp": gmp,
+    "hmcn_f": hmcn_f,
     "independent": independent,
     "multitask": multitask,
     "top_down": top_down,
@@ -41,6 +43,7 @@ __all__ = [
     "f2ca",
     "get",
     "gmp",
+    "hmcn_f",
     "independent",
     "multitask",
     "top_down",

@@ -10,6 +10,7 @@ from .. import streaming_metrics as _streaming_metrics
 from .ancestor_closure import AncestorClosure
 from .augmentation import Augmentation
 from .fine_to_coarse_attention import FineToCoarseAttention
+from .flow_mean import FlowMean
 from .grouped_max_pool import GroupedMaxPool
 from .log_mel_spectrogram import LogMelSpectrogram
 from .max_constraint import MaxConstraint
@@ -28,6 +29,7 @@ __all__ = [
     "AncestorClosure",
     "Augmentation",
     "FineToCoarseAttention",
+    "FlowMean",
     "GroupedMaxPool",
     "LogMelSpectrogram",
     "MaxConstraint",
