@@ -7,10 +7,13 @@ Importing this package registers everything a saved model of ours refers to, so 
 from .. import hierarchical_model as _hierarchical_model
 from .. import losses as _losses
 from .. import streaming_metrics as _streaming_metrics
+from .ancestor_closure import AncestorClosure
 from .augmentation import Augmentation
+from .ensemble_dense import EnsembleDense
 from .fine_to_coarse_attention import FineToCoarseAttention
 from .grouped_max_pool import GroupedMaxPool
 from .log_mel_spectrogram import LogMelSpectrogram
+from .max_constraint import MaxConstraint
 from .mixup import Mixup
 from .random_band_limit import RandomBandLimit
 from .random_clipping import RandomClipping
@@ -20,12 +23,17 @@ from .random_noise import RandomNoise
 from .random_reverb import RandomReverb
 from .spec_augment import SpecAugment
 from .stem_remix import StemRemix
+from .top_down_product import TopDownProduct
+from .voice_mean import VoiceMean
 
 __all__ = [
+    "AncestorClosure",
     "Augmentation",
+    "EnsembleDense",
     "FineToCoarseAttention",
     "GroupedMaxPool",
     "LogMelSpectrogram",
+    "MaxConstraint",
     "Mixup",
     "RandomBandLimit",
     "RandomClipping",
@@ -35,6 +43,8 @@ __all__ = [
     "RandomReverb",
     "SpecAugment",
     "StemRemix",
+    "TopDownProduct",
+    "VoiceMean",
 ]
 
 _REGISTERED = (_hierarchical_model, _losses, _streaming_metrics)
