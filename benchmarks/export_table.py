@@ -7,12 +7,14 @@ Calibration and comparison use clips of the demo corpus.
 
     python benchmarks/export_table.py                   # all of it
     python benchmarks/export_table.py --methods gmp     # only these rows anew
+    python benchmarks/export_table.py --resume          # go on with a run that was stopped
 
 Writes `benchmarks/results/export_table.json` and the table in `docs/export.md`.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import re
 import tempfile
@@ -20,6 +22,7 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import keras
 import numpy as np
@@ -111,9 +114,7 @@ def row(backbone, method, kind, folder):
             "max": max(export["parity"]["max"].values()),
             "tolerance": export["parity"]["tolerance"],
             "size_bytes": export["size_bytes"],
-            "float_operations": sum(
-                "^" in r.get("regex", "") for r in export["quantisation"] or ()
-            ),
+            "kept_float": sum("^" in r.get("regex", "") for r in export["quantisation"] or ()),
         }
     return {"parameters": model.count_params(), "formats": found}
 
@@ -156,27 +157,17 @@ def table(rows):
     return "\n".join([*lines, *(["", "Reasons:", "", *notes] if notes else [])])
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--backbones", nargs="*", default=list(BACKBONES))
-    parser.add_argument("--methods", nargs="*", default=sorted(HEADS))
-    chosen = parser.parse_args()
-    old = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
-    rows = [
-        one
-        for one in old
-        if one["backbone"] not in chosen.backbones or one["method"] not in chosen.methods
-    ]
-    start = time.perf_counter()
-    for backbone, method, kind in combinations(chosen.backbones, chosen.methods):
-        keras.backend.clear_session()
-        with tempfile.TemporaryDirectory() as folder:
-            result = row(backbone, method, kind, Path(folder) / "out")
-        rows.append({"backbone": backbone, "method": method, "input": kind, **result})
-        bad = [n for n, e in result.get("formats", {}).items() if "refused" in e]
-        print(f"{time.perf_counter() - start:7.1f} s", backbone, method, kind, bad, flush=True)
-    order = list(BACKBONES)
-    rows.sort(key=lambda one: (order.index(one["backbone"]), one["method"]))
+def measure(combination):
+    keras.backend.clear_session()
+    backbone, method, kind = combination
+    with tempfile.TemporaryDirectory() as folder:
+        result = row(backbone, method, kind, Path(folder) / "out")
+    return {"backbone": backbone, "method": method, "input": kind, **result}
+
+
+def write(rows):
+    order = [*combinations(BACKBONES, sorted(HEADS))]
+    rows.sort(key=lambda one: order.index(key(one)))
     write_json(
         RESULTS,
         {
@@ -188,6 +179,31 @@ def main():
         },
     )
     write_between("table", table(rows))
+
+
+def key(one):
+    return one["backbone"], one["method"], one["input"]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--backbones", nargs="*", default=list(BACKBONES))
+    parser.add_argument("--methods", nargs="*", default=sorted(HEADS))
+    parser.add_argument("--resume", action="store_true", help="Keep the rows that are there.")
+    parser.add_argument("--processes", type=int, default=1)
+    chosen = parser.parse_args()
+    wanted = [*combinations(chosen.backbones, chosen.methods)]
+    old = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
+    rows = [one for one in old if chosen.resume or key(one) not in wanted]
+    known = {key(one) for one in rows}
+    start = time.perf_counter()
+    with multiprocessing.get_context("spawn").Pool(chosen.processes) as pool:
+        todo = [one for one in wanted if one not in known]
+        for one in pool.imap_unordered(measure, todo):
+            rows.append(one)
+            write(rows)  # so that a run that is stopped can go on
+            bad = [n for n, e in one.get("formats", {}).items() if "refused" in e]
+            print(f"{time.perf_counter() - start:7.1f} s", *key(one), bad, flush=True)
 
 
 if __name__ == "__main__":
