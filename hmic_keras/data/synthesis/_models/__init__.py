@@ -10,6 +10,15 @@ from types import MappingProxyType
 import numpy as np
 
 from hmic_keras.data.synthesis._instruments import INSTRUMENTS, Instrument
+from hmic_keras.data.synthesis._models._blown import (
+    cello,
+    clarinet,
+    flute,
+    saxophone,
+    trombone,
+    trumpet,
+    violin,
+)
 from hmic_keras.data.synthesis._models._plucked import (
     acoustic_guitar,
     banjo,
@@ -21,6 +30,12 @@ from hmic_keras.data.synthesis._models._plucked import (
 )
 from hmic_keras.data.synthesis._models._reeds import accordion, organ
 from hmic_keras.data.synthesis._models._stage import Model, Stage
+from hmic_keras.data.synthesis._models._struck import (
+    cymbals,
+    drums,
+    mallet_percussion,
+    piano,
+)
 from hmic_keras.data.synthesis._models._synthesizer import synthesizer
 from hmic_keras.data.synthesis._models._voice import voice
 from hmic_keras.data.synthesis._score import Part
@@ -31,12 +46,23 @@ MODELS: Mapping[str, Model] = MappingProxyType(
         "acoustic_guitar": acoustic_guitar,
         "banjo": banjo,
         "bass": bass,
+        "cello": cello,
+        "clarinet": clarinet,
+        "cymbals": cymbals,
+        "drums": drums,
         "electric_guitar": electric_guitar,
+        "flute": flute,
         "guitar": guitar,
+        "mallet_percussion": mallet_percussion,
         "mandolin": mandolin,
         "organ": organ,
+        "piano": piano,
+        "saxophone": saxophone,
         "synthesizer": synthesizer,
+        "trombone": trombone,
+        "trumpet": trumpet,
         "ukulele": ukulele,
+        "violin": violin,
         "voice": voice,
     }
 )

@@ -68,7 +68,7 @@ class Strings:
 
 _NYLON = Strings(
     ring=(2.0, 5.0), shorter=0.5, dull=(500.0, 1600.0), stiff=(2e-5, 8e-5), pick=(0.1, 0.35),
-    bright=(700.0, 2800.0), noise=(0.01, 0.08), release=(0.06, 0.25), course=1,
+    bright=(700.0, 2800.0), noise=(0.01, 0.08), release=(0.06, 0.6), course=1,
     spread=(0.3, 1.5), body=((92.0, 120.0), (180.0, 240.0), (350.0, 450.0)), modes=14,
     body_band=(450.0, 4000.0), sharp=(8.0, 25.0), direct=(0.25, 0.7),
 )  # fmt: skip
@@ -82,19 +82,19 @@ _ELECTRIC = replace(
 )  # fmt: skip
 _BANJO = Strings(
     ring=(0.7, 1.8), shorter=0.35, dull=(1800.0, 4500.0), stiff=(2e-5, 8e-5), pick=(0.04, 0.16),
-    bright=(3500.0, 9000.0), noise=(0.03, 0.15), release=(0.03, 0.12), course=1,
+    bright=(3500.0, 9000.0), noise=(0.03, 0.15), release=(0.05, 0.7), course=1,
     spread=(0.3, 2.0), body=((280.0, 360.0), (450.0, 620.0), (650.0, 880.0)), modes=22,
     body_band=(900.0, 6500.0), sharp=(4.0, 14.0), direct=(0.2, 0.5),
 )  # fmt: skip
 _UKULELE = replace(
     _NYLON, ring=(0.8, 2.0), dull=(700.0, 2200.0), stiff=(2e-5, 6e-5), pick=(0.15, 0.45),
-    bright=(1200.0, 4200.0), noise=(0.02, 0.12), release=(0.03, 0.15), spread=(0.3, 2.5),
+    bright=(1200.0, 4200.0), noise=(0.02, 0.12), release=(0.04, 0.5), spread=(0.3, 2.5),
     body=((220.0, 300.0), (400.0, 480.0), (520.0, 640.0)), modes=10,
     body_band=(700.0, 4500.0), sharp=(7.0, 18.0),
 )  # fmt: skip
 _MANDOLIN = Strings(
     ring=(1.2, 3.0), shorter=0.45, dull=(1500.0, 4000.0), stiff=(4e-5, 1.5e-4),
-    pick=(0.06, 0.2), bright=(3000.0, 8000.0), noise=(0.03, 0.15), release=(0.03, 0.12),
+    pick=(0.06, 0.2), bright=(3000.0, 8000.0), noise=(0.03, 0.15), release=(0.04, 0.4),
     course=2, spread=(2.0, 9.0), body=((180.0, 230.0), (330.0, 450.0), (480.0, 640.0)),
     modes=16, body_band=(700.0, 5500.0), sharp=(7.0, 20.0), direct=(0.3, 0.7),
 )  # fmt: skip

@@ -10,10 +10,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from hmic_keras.data.synthesis._models._stage import STEP, Stage
+from hmic_keras.data.synthesis._models._stage import STEP, Stage, between
 from hmic_keras.data.synthesis._score import Note
 
 _BLOCK = 256
+# A partial that has fallen by so many nepers, 87 dB, is over.
+_GONE = 10.0
 _TABLE = 4096
 _WRAP_SECONDS = 0.25
 # A key that is struck again, or damped, falls silent within this time.
@@ -36,6 +38,13 @@ def partials(
     Returns:
         Float32, `(frames,)`.
     """
+    short = frames // 4
+    quick = decay * (short / rate) > _GONE
+    if short > 2 * _BLOCK and quick.any():
+        slow = ~quick
+        sound = partials(hertz[slow], decay[slow], gain[slow], frames, rate)
+        sound[:short] += partials(hertz[quick], decay[quick], gain[quick], short, rate)
+        return sound
     pole = np.exp((-decay + 2j * np.pi * hertz) / rate)
     inner = _powers(pole, _BLOCK)
     outer = _powers(pole**_BLOCK, -(-frames // _BLOCK)) * gain
@@ -106,7 +115,7 @@ def oscillate(
         Float32, `(frames,)`.
     """
     hertz = 440.0 * 2.0 ** ((keys - 69.0) / 12.0)
-    cycles = np.cumsum(np.interp(np.arange(stage.frames) / STEP, np.arange(len(keys)), hertz))
+    cycles = np.cumsum(between(hertz)[: stage.frames])
     place = cycles * (_TABLE / stage.rate) + stage.rng.random() * _TABLE
     below = place.astype(np.int64)
     share = (place - below).astype(np.float32)
@@ -119,9 +128,9 @@ def oscillate(
             continue
         near = hertz[first // STEP : last // STEP + 2]
         wave = _wave(spectrum(float(np.median(near))), int(stage.band / near.max()))
-        at, between = below[first:last], share[first:last]
+        at, rest = below[first:last], share[first:last]
         low = wave[at]
-        sound[first:last] = low + between * (wave[at + 1] - low)
+        sound[first:last] = low + rest * (wave[at + 1] - low)
     return sound
 
 
@@ -137,12 +146,17 @@ def _wave(harmonics: np.ndarray, most: int) -> np.ndarray:
 def filtered(
     stage: Stage, sound: np.ndarray, response: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Applies a filter given as a function from hertz to a (complex) gain."""
+    """Applies a filter given as a function from hertz to a (complex) gain.
+
+    The gain is taken in steps of about 1.5 Hz and drawn straight between.
+    """
     from scipy.fft import irfft, next_fast_len, rfft
 
     size = next_fast_len(len(sound) + int(_WRAP_SECONDS * stage.rate), real=True)
     grid = np.fft.rfftfreq(size, 1.0 / stage.rate)
-    spectrum = rfft(sound, size) * response(grid).astype(np.complex64)
+    few = np.linspace(0.0, stage.rate / 2, stage.rate // 3)
+    gain = np.interp(grid, few, response(few)).astype(np.complex64)
+    spectrum = rfft(sound, size) * gain
     return irfft(spectrum, size)[: len(sound)]
 
 
@@ -245,8 +259,7 @@ class Warp:
         """Returns the sound as it is heard, `(frames,)`, by cubic interpolation."""
         if self._still:
             return sound[: self._stage.frames]
-        steps = np.arange(self._stage.frames) / STEP
-        place = np.interp(steps, np.arange(len(self._own)), self._own * self._stage.rate)
+        place = between(self._own * self._stage.rate)[: self._stage.frames]
         return _read(sound, place)
 
 
@@ -262,9 +275,8 @@ def _read(sound: np.ndarray, place: np.ndarray) -> np.ndarray:
 
 def delayed(stage: Stage, sound: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     """Delays a sound by a time that changes: a control curve in seconds."""
-    steps = np.arange(stage.frames)
-    late = np.interp(steps / STEP, np.arange(len(seconds)), seconds) * stage.rate
-    heard = _read(sound, steps - late)
+    late = between(seconds * stage.rate)[: stage.frames]
+    heard = _read(sound, np.arange(stage.frames) - late)
     heard[: int(seconds[0] * stage.rate) + 1] = 0.0
     return heard
 

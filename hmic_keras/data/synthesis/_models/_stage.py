@@ -31,6 +31,12 @@ def smooth(values: np.ndarray, points: float) -> np.ndarray:
     return lfilter([1.0 - keep], [1.0, -keep], values, zi=state)[0]
 
 
+def between(curve: np.ndarray) -> np.ndarray:
+    """Returns `STEP` values for each point of a curve but the last, in the curve's type."""
+    ramp = np.arange(STEP, dtype=curve.dtype) / curve.dtype.type(STEP)
+    return (curve[:-1, None] + np.diff(curve)[:, None] * ramp).ravel()
+
+
 @dataclass(frozen=True)
 class Stage:
     """One part to be played by a model.
@@ -78,8 +84,7 @@ class Stage:
 
     def full(self, curve: np.ndarray) -> np.ndarray:
         """Returns a control curve with a value for every sample, float32."""
-        steps = np.arange(self.frames, dtype=np.float32) / np.float32(STEP)
-        return np.interp(steps, np.arange(len(curve)), curve).astype(np.float32)
+        return between(curve.astype(np.float32))[: self.frames]
 
     def noise(self, frames: int | None = None) -> np.ndarray:
         """Returns white noise of deviation 1."""

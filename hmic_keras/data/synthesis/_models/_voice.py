@@ -92,8 +92,8 @@ def _singer(rng: np.random.Generator, notes: Sequence[Note]) -> _Singer:
         widen=float(rng.uniform(0.8, 1.6)),
         ring=float(rng.choice([0.0, rng.uniform(0.5, 3.0)], p=[0.6, 0.4])),
         open=float(rng.uniform(0.45, 0.85)),
-        soft=float(np.exp(rng.uniform(np.log(900.0), np.log(6000.0)))),
-        breath=float(np.exp(rng.uniform(np.log(0.003), np.log(0.12)))),
+        soft=float(np.exp(rng.uniform(np.log(1200.0), np.log(9000.0)))),
+        breath=float(np.exp(rng.uniform(np.log(0.005), np.log(0.2)))),
         hums=bool(rng.random() < 0.08),
         speaks=float(rng.choice([0.0, rng.uniform(0.3, 1.0)], p=[0.25, 0.75])),
     )
@@ -272,7 +272,7 @@ def _consonant(
     else:
         low, high = _HISSES[rng.integers(len(_HISSES))]
         band = 1.0 / (1.0 + (low / np.maximum(hertz, 1.0)) ** 6) / (1.0 + (hertz / high) ** 6)
-        level = float(np.exp(rng.uniform(np.log(0.01), np.log(0.12))))
+        level = float(np.exp(rng.uniform(np.log(0.02), np.log(0.25))))
         if kind == "stop":
             words.voiced[during] = 0.02
             during = (times >= onset + 0.3 * length) & (times < onset + 0.3 * length + 0.02)
