@@ -81,7 +81,7 @@ def fit_stems(
     )
     trainer.build()
     trainer.optimizer.build(trainer.trainable_variables)
-    progress = _callbacks.Progress((), None)
+    progress = _callbacks.Progress(model.taxonomy.levels, None)
     checkpoints = _callbacks.Checkpoints(
         folder,
         progress,

@@ -8,8 +8,8 @@ from keras import ops
 
 from ..config import StemConfig
 from ..data.stems import FRAME, StemBank
-from ..layers._augmenting import between, filter_by, from_decibels, smooth_response
-from ..layers._augmenting import bin_frequencies as _bins
+from ..layers.augmentation_math import between, filter_by, from_decibels, smooth_response
+from ..layers.augmentation_math import bin_frequencies as _bins
 
 # Loudness is measured in frames of 0.1 s at 16 kHz.
 _ENERGY_FRAME = 1600

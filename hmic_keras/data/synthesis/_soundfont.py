@@ -129,7 +129,10 @@ def _chunks(stream: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int
         stream.seek(start)
         name, length = struct.unpack("<4sI", stream.read(8))
         yield name, start + 8, length
-        start += 8 + length + length % 2
+        start += 8 + length
+        stream.seek(start)
+        # A chunk of odd length is padded, but not by every program that writes SF3 files.
+        start += int(length % 2 and stream.read(4) != b"LIST")
 
 
 def _text(raw: bytes) -> str:
