@@ -14,7 +14,6 @@ from .. import _tflite_file
 from .._backends import Backend, KerasBackend, OnnxBackend, SavedModelBackend, TFLiteBackend
 from .._files import sha256, write_json
 from .._mel import log_mel
-from .._versions import versions
 from ..data.sources.folder import LabelledClips
 from ..errors import ModelError
 from ..layers import LogMelSpectrogram
@@ -37,6 +36,7 @@ TOLERANCES: Mapping[str, float] = {
 }
 """Largest difference of a probability to the Keras model that is kept, by format."""
 
+_TOOLS = dict.fromkeys(quantisation.SCHEMES, (quantisation.TOOL,))
 _BACKENDS: Mapping[str, Callable[[Path], Backend]] = {
     ".tflite": TFLiteBackend,
     ".onnx": OnnxBackend,
@@ -115,9 +115,7 @@ class Exporter:
             "latency_ms": round(
                 parity.latency_ms(backend, self._for(backend, self._inputs)), 3
             ),
-            "versions": versions(
-                *((quantisation.TOOL,) if name in quantisation.SCHEMES else ())
-            ),
+            "versions": library_versions(*_TOOLS.get(name, ()), "tensorflow", "keras", "numpy"),
         }
         self._carry(name, path, entry)
         return {**entry, "size_bytes": _size(path)}
