@@ -33,7 +33,7 @@ import hmic_keras as hk
 from hmic_keras import metrics, zoo
 from hmic_keras._backends import TFLiteBackend
 from hmic_keras._files import write_json, write_text
-from hmic_keras._versions import library_versions
+from hmic_keras._versions import versions
 from hmic_keras.config import AudioConfig
 from hmic_keras.export import export_model, export_tflite
 
@@ -195,9 +195,7 @@ def main():
         "parameters": model.count_params(),
         "window_seconds": model.manifest["window_seconds"],
         "device": f"a CPU with {os.cpu_count()} cores ({platform.machine()})",
-        "versions": library_versions(
-            "tensorflow", "keras", "ai-edge-quantizer", "ai-edge-litert"
-        ),
+        "versions": versions("ai-edge-quantizer", "ai-edge-litert"),
         "formats": rows,
         "latency": timing,
     }

@@ -31,7 +31,7 @@ from export_figures import write_between
 import hmic_keras as hk
 from hmic_keras._files import write_json
 from hmic_keras._mel import log_mel
-from hmic_keras._versions import library_versions
+from hmic_keras._versions import versions
 from hmic_keras.config import AudioConfig
 from hmic_keras.errors import HmicError
 from hmic_keras.export import export_model
@@ -174,7 +174,7 @@ def write(rows):
             "what": "largest difference of a probability to Keras, or why it is refused",
             "seconds": SECONDS,
             "backbones": BACKBONES,
-            "versions": library_versions("tensorflow", "keras", "ai-edge-quantizer"),
+            "versions": versions("ai-edge-quantizer"),
             "rows": rows,
         },
     )

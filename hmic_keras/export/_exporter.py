@@ -14,6 +14,7 @@ from .. import _tflite_file
 from .._backends import Backend, KerasBackend, OnnxBackend, SavedModelBackend, TFLiteBackend
 from .._files import sha256, write_json
 from .._mel import log_mel
+from .._versions import versions
 from ..data.sources.folder import LabelledClips
 from ..errors import ModelError
 from ..layers import LogMelSpectrogram
@@ -115,7 +116,7 @@ class Exporter:
             "latency_ms": round(
                 parity.latency_ms(backend, self._for(backend, self._inputs)), 3
             ),
-            "versions": library_versions(*_TOOLS.get(name, ()), "tensorflow", "keras", "numpy"),
+            "versions": versions(*_TOOLS.get(name, ())),
         }
         self._carry(name, path, entry)
         return {**entry, "size_bytes": _size(path)}

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from .. import layers
-from .._versions import library_versions
+from .._versions import versions
 from ..config import ModelConfig, TrainConfig
 from ..data.stems import StemBank
 from ..errors import HmicError, LabelError, ModelError
@@ -282,11 +282,6 @@ def finished(
         seconds,
         progress.best_epoch if progress.best_weights else len(checkpoints.epochs),
     )
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the libraries a result depends on."""
-    return library_versions(keras.config.backend(), "keras", "numpy")
 
 
 @contextmanager
