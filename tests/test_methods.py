@@ -267,6 +267,8 @@ def test_the_voices_begin_in_the_backbone_where_it_can():
     )
     assert shared.get_layer("hidden1").output.shape == (None, 5, 256)
     assert shared.get_layer("voices").output.shape == (None, 3, 7)
+    sizes = [make("chorus", shared=choice).count_params() for choice in (False, True)]
+    assert sizes[1] < 0.7 * sizes[0]
 
 
 def test_metrics_of_training_are_those_of_the_clips():
@@ -286,6 +288,7 @@ def test_metrics_of_training_are_those_of_the_clips():
         ("chorus", {"num_voices": 0}, "`num_voices` must be a positive integer. Received: 0"),
         ("chorus", {"units": 0}, "`units`"),
         ("chorus", {"dropout": 1.0}, "`dropout`"),
+        ("chorus", {"shared": 1}, "`shared` must be True or False. Received: 1"),
         ("hmcn_f", {"beta": 1.5}, "`beta` must be a number from 0 to 1. Received: 1.5"),
         ("hmcn_f", {"units": -1}, "`units`"),
         ("c_hmcnn", {"beta": 1.5}, r"'c_hmcnn' may hold \[\].*'beta'"),
