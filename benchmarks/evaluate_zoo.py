@@ -1,0 +1,129 @@
+"""Scores models on the test sets of the model zoo: rendered and real recordings.
+
+    python benchmarks/evaluate_zoo.py MODEL... [--sets FOLDER] [--real FOLDER] [--name NAME]
+
+`MODEL` is a zoo name, a `.keras` file or an exported folder. The rendered set is made on first
+use in `--sets`: 1,000 clips of 10 s of the model's taxonomy from TimGM6mb, a SoundFont that no
+model was trained on. It has neither ukulele nor mandolin. `--real` names a folder of real
+recordings: `labels.csv` with a column `clip` (files in `audio/`) or `path`, and a column for
+each class. A class that occurs in none of its clips is left out of the means.
+
+Prints macro mAP and calibration error by level and average precision by class. With `--name`,
+writes everything measured to `benchmarks/results/zoo/NAME.json`, from which the model card is
+made.
+"""
+
+import argparse
+import csv
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+SOUNDFONT = "/usr/share/sounds/sf2/TimGM6mb.sf2"
+CLIPS, SEED = 1000, 600
+RESULTS = Path(__file__).parent / "results" / "zoo"
+SCRATCH = Path(tempfile.gettempdir()) / "hmic-test-sets"
+
+
+def rendered_set(folder: Path, taxonomy, soundfont: str):
+    """Returns the clips of TimGM6mb for a taxonomy, rendering them if they are not there."""
+    from hmic_keras.data.sources.folder import read_clips
+    from hmic_keras.data.synthesis import render_corpus
+
+    place = folder / f"timgm6mb-{taxonomy.name}"
+    if not (place / "labels.csv").is_file():
+        render_corpus(
+            taxonomy, place, clips=CLIPS, soundfont=soundfont, seed=SEED, format="flac"
+        )
+    return read_clips(place / "labels.csv", taxonomy)
+
+
+def labelled_folder(folder: Path, taxonomy):
+    """Returns the clips of a folder with `labels.csv`, named by `path` or by `clip`."""
+    import numpy as np
+
+    from hmic_keras.data.sources.folder import LabelledClips, read_clips
+
+    table = folder / "labels.csv"
+    with table.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    if "path" in rows[0]:
+        return read_clips(table, taxonomy)
+    paths = []
+    for row in rows:
+        (path,) = (folder / "audio").glob(f"{row['clip']}.*")
+        paths.append(path)
+    finest = taxonomy.levels[0]
+    labels = [[float(row[name]) for name in taxonomy.classes(finest)] for row in rows]
+    return LabelledClips(taxonomy, tuple(paths), {finest: np.array(labels)})
+
+
+def score(model: str, sets: dict) -> dict:
+    """Returns what `metrics.evaluate` finds on each set, and how long it took."""
+    from hmic_keras import Predictor, evaluation
+
+    predictor = Predictor(model)
+    found = {}
+    for name, clips in sets.items():
+        started = time.perf_counter()
+        results = evaluation.evaluate(predictor, clips).results
+        found[name] = {**results, "seconds": round(time.perf_counter() - started, 1)}
+    return found
+
+
+def show(model: str, results: dict) -> None:
+    """Prints a line for each set and level, then average precision by class."""
+    for name, result in results.items():
+        for level, scores in result["levels"].items():
+            print(
+                f"{model}  {name:<10}{level:<8} mAP {scores['map']:.3f} "
+                f"(chance {scores['map_baseline']:.3f})  ROC-AUC {scores['roc_auc']:.3f}  "
+                f"F1 {scores['f1']:.3f}  ECE {scores['calibration_error']:.3f} "
+                f"(micro {scores['calibration_error_micro']:.3f})"
+            )
+        print(f"{model}  {name:<10}violations {result['violation_rate']:.4f}")
+    levels = next(iter(results.values()))["levels"]
+    for level, scores in levels.items():
+        print(f"\n{level:<20}" + "".join(f"{name:>12}" for name in results))
+        for tag in scores["per_class"]:
+            values = (
+                result["levels"][level]["per_class"][tag]["ap"] for result in results.values()
+            )
+            print(
+                f"{tag:<20}"
+                + "".join("           -" if v is None else f"{v:>12.3f}" for v in values)
+            )
+    print()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--sets", type=Path, default=SCRATCH)
+    parser.add_argument("--real", type=Path)
+    parser.add_argument("--soundfont", default=SOUNDFONT)
+    parser.add_argument("--name")
+    arguments = parser.parse_args()
+    from hmic_keras import Predictor
+
+    for model in arguments.models:
+        taxonomy = Predictor(model).taxonomy
+        sets = {"timgm6mb": rendered_set(arguments.sets, taxonomy, arguments.soundfont)}
+        if arguments.real is not None:
+            sets["real"] = labelled_folder(arguments.real, taxonomy)
+        results = score(model, sets)
+        show(model, results)
+        if arguments.name:
+            RESULTS.mkdir(parents=True, exist_ok=True)
+            text = json.dumps({"model": arguments.name, "sets": results}, indent=1)
+            (RESULTS / f"{arguments.name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from hmic_keras.cli._terminal import keep_freed_memory
+
+    keep_freed_memory()
+    main()
