@@ -194,6 +194,10 @@ class TrainConfig(_Config):
         augmentation: What is done to training crops: `"host"` (settings of
             `data.augmentation.HostAugmentation`), and the settings of
             `layers.Augmentation`, `"waveform"` and `"mix"`.
+        feature_passes: With a frozen backbone and a head on its pooled features: from how many
+            passes of crops the features are computed once, each with its own augmentation, and
+            kept in the run's folder. An epoch of the head then sees all of them. 0 computes
+            features anew in every epoch.
         cache: Whether to keep the decoded clips in memory.
         jit_compile: Whether XLA compiles the step; `"auto"` does on GPUs.
         validation_fraction: Share of the clips held out for thresholds, early stopping and
@@ -225,6 +229,7 @@ class TrainConfig(_Config):
     balance: float = 0.0
     crops: str = "uniform"
     augmentation: Mapping[str, Any] = _no_options()
+    feature_passes: int = 0
     cache: bool = True
     jit_compile: bool | str = "auto"
     validation_fraction: float = 0.15
@@ -247,6 +252,9 @@ class TrainConfig(_Config):
         self._require_number("consistency", "from 0 to 1000", 0, 1000)
         self._require_number("balance", "from 0 to 1", 0, 1)
         self._require_choice("crops", "uniform", "onset")
+        passes = self.feature_passes
+        whole = isinstance(passes, int) and not isinstance(passes, bool) and 0 <= passes < 1000
+        self._require("feature_passes", "an integer from 0 to 999", whole)
         self._require_choice("cache", True, False)
         self._require_choice("jit_compile", "auto", True, False)
         self._require_number("validation_fraction", "from 0 to 0.9", 0, 0.9)

@@ -42,6 +42,7 @@ FLOORS = {
     "backbones": 2,
     "heads": 2,
     "models": 2,
+    "calibration": 2,
     "zoo": 2,
     "training": 3,
     "_backends": 3,

@@ -18,6 +18,7 @@ from .random_equalizer import RandomEqualizer
 from .random_gain import RandomGain
 from .random_noise import RandomNoise
 from .random_reverb import RandomReverb
+from .score_calibration import ScoreCalibration
 from .spec_augment import SpecAugment
 from .stem_remix import StemRemix
 
@@ -33,6 +34,7 @@ __all__ = [
     "RandomGain",
     "RandomNoise",
     "RandomReverb",
+    "ScoreCalibration",
     "SpecAugment",
     "StemRemix",
 ]
