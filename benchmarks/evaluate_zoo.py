@@ -60,6 +60,14 @@ def labelled_folder(folder: Path, taxonomy):
     return LabelledClips(taxonomy, tuple(paths), {finest: np.array(labels)})
 
 
+def test_sets(taxonomy, arguments) -> dict:
+    """Returns the labelled clips of each test set that was asked for."""
+    sets = {"timgm6mb": rendered_set(arguments.sets, taxonomy, arguments.soundfont)}
+    if arguments.real is not None:
+        sets["real"] = labelled_folder(arguments.real, taxonomy)
+    return sets
+
+
 def score(model: str, sets: dict) -> dict:
     """Returns what `metrics.evaluate` finds on each set, and how long it took."""
     from hmic_keras import Predictor, evaluation
@@ -109,11 +117,7 @@ def main() -> None:
     from hmic_keras import Predictor
 
     for model in arguments.models:
-        taxonomy = Predictor(model).taxonomy
-        sets = {"timgm6mb": rendered_set(arguments.sets, taxonomy, arguments.soundfont)}
-        if arguments.real is not None:
-            sets["real"] = labelled_folder(arguments.real, taxonomy)
-        results = score(model, sets)
+        results = score(model, test_sets(Predictor(model).taxonomy, arguments))
         show(model, results)
         if arguments.name:
             RESULTS.mkdir(parents=True, exist_ok=True)

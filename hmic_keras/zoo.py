@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._files import read_json, sha256
+from ._files import read_json, sha256, size_of
 from .errors import ModelError, first_line
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def _describe(name: str, folder: Path) -> ZooModel:
             parameters=about.get("parameters"),
             licence=about.get("licence"),
             description=about.get("description", ""),
-            files={kind: _size(path) for kind, path in here.items()},
+            files={kind: size_of(path) for kind, path in here.items()},
             missing=tuple(kind for kind in files if kind not in here),
             results=about.get("results", {}),
         )
@@ -267,11 +267,6 @@ def _describe(name: str, folder: Path) -> ZooModel:
             f"'{folder / MANIFEST}' does not describe a model ({first_line(error)}). Export "
             "the model again."
         ) from error
-
-
-def _size(path: Path) -> int:
-    files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
-    return sum(one.stat().st_size for one in files)
 
 
 def _manifests(root: Path) -> list[Path]:

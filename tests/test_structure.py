@@ -52,6 +52,8 @@ FLOORS = {
     "evaluation": 4,
     "explain": 4,
     "demo": 4,
+    "model_card": 4,
+    "publishing": 4,
     "cli": 5,
 }
 HEAVY = {"tensorflow", "keras", "tf_keras", "tensorflow_io"}
