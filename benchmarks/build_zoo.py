@@ -1,7 +1,7 @@
 """Makes a folder of the model zoo from a trained model.
 
     python benchmarks/build_zoo.py MODEL --about CARD.yaml --validation labels.csv --out FOLDER
-        [--sets FOLDER] [--real FOLDER] [--formats keras,savedmodel,tflite]
+        [--sets FOLDER] [--real FOLDER] [--formats keras,savedmodel,float16,dynamic_int8]
 
 Calibrates the model and chooses its thresholds on the validation clips (more than one table
 may be given), scores it on the test sets of `evaluate_zoo.py`, exports it, and writes the
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--sets", type=Path, default=evaluate_zoo.SCRATCH)
     parser.add_argument("--soundfont", default=evaluate_zoo.SOUNDFONT)
     parser.add_argument("--real", type=Path)
-    parser.add_argument("--formats", default="keras,savedmodel,tflite")
+    parser.add_argument("--formats", default="keras,savedmodel,float16,dynamic_int8")
     arguments = parser.parse_args()
     from hmic_keras import load_model
     from hmic_keras.publishing import About, publish

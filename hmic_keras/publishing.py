@@ -39,6 +39,7 @@ from .zoo import MANIFEST
 
 __all__ = ["About", "calibrate", "measure", "measure_silence", "publish"]
 
+FORMATS = ("keras", "savedmodel", "float16", "dynamic_int8")
 _SILENT_CLIPS = 500
 # Of the clips without instruments that thresholds are raised for, this share may keep a tag:
 # half of what is allowed in the test.
@@ -120,7 +121,7 @@ def publish(
     validation: LabelledClips,
     tests: Mapping[str, LabelledClips],
     examples: Sequence[str] = (),
-    formats: Sequence[str] = ("keras", "savedmodel", "tflite"),
+    formats: Sequence[str] = FORMATS,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Makes the folder of a model zoo.
@@ -133,7 +134,8 @@ def publish(
         validation: Clips that the model did not learn from, to calibrate on.
         tests: Clips to score it on, by the name of the set; `about` describes each.
         examples: Names of the sets whose worst clips the card may name.
-        formats: As in `export_model`.
+        formats: As in `export_model`. The default ones are in every folder of the zoo; the
+            default model also has `"float32"`.
         progress: Called with the step, the clips done and the clips in all.
 
     Returns:

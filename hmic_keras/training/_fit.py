@@ -5,17 +5,16 @@ import functools
 import logging
 import math
 import os
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 import keras
 import numpy as np
 
-from .. import __version__, layers
+from .. import layers
+from .._versions import versions
 from ..calibration import choose_thresholds
 from ..config import ModelConfig, TrainConfig
 from ..data.pipeline import audio_errors, make_dataset
@@ -224,13 +223,6 @@ def fit(
         seconds,
         progress.best_epoch if progress.best_weights else len(checkpoints.epochs),
     )
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the libraries a result depends on."""
-    names = ("tensorflow", "keras", "numpy")
-    found = {name: metadata.version(name) for name in names}
-    return {"hmic_keras": __version__, "python": platform.python_version(), **found}
 
 
 @contextmanager
