@@ -29,7 +29,9 @@ SCRATCH = Path(tempfile.gettempdir()) / "hmic-test-sets"
 
 def rendered_set(folder: Path, taxonomy, soundfont: str):
     """Returns the clips of TimGM6mb for a taxonomy, rendering them if they are not there."""
-    from hmic_keras.data.sources.folder import read_clips
+    import numpy as np
+
+    from hmic_keras.data.sources.folder import LabelledClips, read_clips
     from hmic_keras.data.synthesis import render_corpus
 
     place = folder / f"timgm6mb-{taxonomy.name}"
@@ -37,7 +39,12 @@ def rendered_set(folder: Path, taxonomy, soundfont: str):
         render_corpus(
             taxonomy, place, clips=CLIPS, soundfont=soundfont, seed=SEED, format="flac"
         )
-    return read_clips(place / "labels.csv", taxonomy)
+    clips = read_clips(place / "labels.csv", taxonomy)
+    finest = taxonomy.levels[0]
+    # What the SoundFont cannot play is unobserved, so that nobody learns its absence. Here
+    # nothing else than the other classes plays, so it is absent, and its family is known.
+    labels = {finest: np.maximum(clips.labels[finest], 0)}
+    return LabelledClips(taxonomy, clips.paths, labels)
 
 
 def labelled_folder(folder: Path, taxonomy):
