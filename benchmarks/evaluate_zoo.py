@@ -1,12 +1,14 @@
 """Scores models on the test sets of the model zoo: rendered and real recordings.
 
-    python benchmarks/evaluate_zoo.py MODEL... [--sets FOLDER] [--real FOLDER] [--name NAME]
+    python benchmarks/evaluate_zoo.py MODEL... [--sets FOLDER] [--real FOLDER] [--corrupted]
+        [--name NAME]
 
 `MODEL` is a zoo name, a `.keras` file or an exported folder. The rendered set is made on first
 use in `--sets`: 1,000 clips of 10 s of the model's taxonomy from TimGM6mb, a SoundFont that no
 model was trained on. It has neither ukulele nor mandolin. `--real` names a folder of real
 recordings: `labels.csv` with a column `clip` (files in `audio/`) or `path`, and a column for
 each class. A class that occurs in none of its clips is left out of the means.
+`--corrupted` adds the rendered clips once more, as bad recordings of themselves.
 
 Prints macro mAP and calibration error by level and average precision by class. With `--name`,
 writes everything measured to `benchmarks/results/zoo/NAME.json`, from which the model card is
@@ -23,6 +25,20 @@ from pathlib import Path
 
 SOUNDFONT = "/usr/share/sounds/sf2/TimGM6mb.sf2"
 CLIPS, SEED = 1000, 600
+CORRUPTION = {
+    "host": {
+        "speed": {"factor": [0.94, 1.06], "probability": 0.5},
+        "codec": {"quality": [0.0, 0.3], "probability": 0.5},
+    },
+    "waveform": {
+        "gain": {},
+        "clipping": {"probability": 0.3},
+        "equalizer": {"gain_db": 9.0, "probability": 1.0},
+        "reverb": {"probability": 0.6},
+        "band_limit": {"probability": 0.5},
+        "noise": {"snr_db": [5.0, 30.0], "probability": 0.7},
+    },
+}
 RESULTS = Path(__file__).parent / "results" / "zoo"
 SCRATCH = Path(tempfile.gettempdir()) / "hmic-test-sets"
 
@@ -67,12 +83,52 @@ def labelled_folder(folder: Path, taxonomy):
     return LabelledClips(taxonomy, tuple(paths), {finest: np.array(labels)})
 
 
+def add_sets(parser) -> None:
+    """Adds the options that say which test sets there are."""
+    parser.add_argument("--sets", type=Path, default=SCRATCH, help="where rendered sets lie")
+    parser.add_argument("--soundfont", default=SOUNDFONT)
+    parser.add_argument("--real", type=Path, help="folder of labelled recordings")
+    parser.add_argument("--corrupted", action="store_true", help="also bad copies of the clips")
+
+
 def test_sets(taxonomy, arguments) -> dict:
     """Returns the labelled clips of each test set that was asked for."""
     sets = {"timgm6mb": rendered_set(arguments.sets, taxonomy, arguments.soundfont)}
+    if arguments.corrupted:
+        place = arguments.sets / f"timgm6mb-{taxonomy.name}-corrupted"
+        sets["corrupted"] = corrupted(sets["timgm6mb"], place)
     if arguments.real is not None:
         sets["real"] = labelled_folder(arguments.real, taxonomy)
     return sets
+
+
+def corrupted(clips, folder: Path, seed: int = 0):
+    """Returns the clips as bad recordings of themselves, made on first use.
+
+    Coloured, clipped, in rooms, band-limited, noisy, at another speed and badly encoded: a
+    stand-in for the gap between rendered and real that needs no recordings.
+    """
+    import numpy as np
+    import soundfile
+
+    from hmic_keras.data import HostAugmentation, load_audio
+    from hmic_keras.data.sources.folder import LabelledClips
+    from hmic_keras.layers import Augmentation
+
+    on_host = HostAugmentation(**CORRUPTION["host"])
+    device = Augmentation.from_spec({"waveform": CORRUPTION["waveform"]}, seed=seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for index, source in enumerate(clips.paths):
+        path = folder / f"{index:05d}.flac"
+        paths.append(path)
+        # Drawn whether it is there or not, so that a clip is the same after a pause.
+        rng = np.random.default_rng([seed, index])
+        waveform = on_host(load_audio(source), rng)
+        (changed, _) = device((waveform[np.newaxis], {}), training=True)
+        if not path.is_file():
+            soundfile.write(path, np.asarray(changed)[0], 16000, subtype="PCM_16")
+    return LabelledClips(clips.taxonomy, tuple(paths), clips.labels)
 
 
 def score(model: str, sets: dict) -> dict:
@@ -116,10 +172,8 @@ def show(model: str, results: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("models", nargs="+")
-    parser.add_argument("--sets", type=Path, default=SCRATCH)
-    parser.add_argument("--real", type=Path)
-    parser.add_argument("--soundfont", default=SOUNDFONT)
     parser.add_argument("--name")
+    add_sets(parser)
     arguments = parser.parse_args()
     from hmic_keras import Predictor
 
