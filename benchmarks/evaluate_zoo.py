@@ -1,7 +1,7 @@
 """Scores models on the test sets of the model zoo: rendered and real recordings.
 
     python benchmarks/evaluate_zoo.py MODEL... [--sets FOLDER] [--real FOLDER] [--corrupted]
-        [--name NAME]
+        [--json FILE]
 
 `MODEL` is a zoo name, a `.keras` file or an exported folder. The rendered set is made on first
 use in `--sets`: 1,000 clips of 10 s of the model's taxonomy from TimGM6mb, a SoundFont that no
@@ -10,14 +10,12 @@ recordings: `labels.csv` with a column `clip` (files in `audio/`) or `path`, and
 each class. A class that occurs in none of its clips is left out of the means.
 `--corrupted` adds the rendered clips once more, as bad recordings of themselves.
 
-Prints macro mAP and calibration error by level and average precision by class. With `--name`,
-writes everything measured to `benchmarks/results/zoo/NAME.json`, from which the model card is
-made.
+Prints macro mAP and calibration error by level and average precision by class. With `--json`,
+writes everything measured (of the last model) to a file.
 """
 
 import argparse
 import csv
-import json
 import os
 import tempfile
 import time
@@ -39,7 +37,6 @@ CORRUPTION = {
         "noise": {"snr_db": [5.0, 30.0], "probability": 0.7},
     },
 }
-RESULTS = Path(__file__).parent / "results" / "zoo"
 SCRATCH = Path(tempfile.gettempdir()) / "hmic-test-sets"
 
 
@@ -172,18 +169,17 @@ def show(model: str, results: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("models", nargs="+")
-    parser.add_argument("--name")
+    parser.add_argument("--json", type=Path, help="file for everything measured")
     add_sets(parser)
     arguments = parser.parse_args()
     from hmic_keras import Predictor
+    from hmic_keras._files import write_json
 
     for model in arguments.models:
         results = score(model, test_sets(Predictor(model).taxonomy, arguments))
         show(model, results)
-        if arguments.name:
-            RESULTS.mkdir(parents=True, exist_ok=True)
-            text = json.dumps({"model": arguments.name, "sets": results}, indent=1)
-            (RESULTS / f"{arguments.name}.json").write_text(text + "\n", encoding="utf-8")
+        if arguments.json is not None:
+            write_json(arguments.json, {"model": model, "tests": results})
 
 
 if __name__ == "__main__":

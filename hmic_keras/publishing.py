@@ -164,6 +164,7 @@ def publish(
     model.update_manifest(
         zoo={
             **dataclasses.asdict(about),
+            "tests": {name: about.tests[name] for name in tests},
             "parameters": model.count_params(),
             "results": headline,
         }

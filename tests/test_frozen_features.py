@@ -1,7 +1,9 @@
 """Training a head on features that are computed once."""
 
 import dataclasses
+import shutil
 
+import keras
 import numpy as np
 import pytest
 
@@ -27,6 +29,13 @@ def clips(tiny_clips):
     return tiny_clips.subset(range(16))
 
 
+@pytest.fixture(scope="module")
+def whole(clips, tmp_path_factory):
+    """A run that nothing stopped, and its folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    return train(clips, run=folder), folder
+
+
 def train(clips, config=CONFIG, method="gmp", options=SMALL, **arguments):
     return training.train(
         clips,
@@ -38,8 +47,8 @@ def train(clips, config=CONFIG, method="gmp", options=SMALL, **arguments):
     )
 
 
-def test_the_head_learns_and_the_backbone_does_not(clips):
-    result = train(clips)
+def test_the_head_learns_and_the_backbone_does_not(clips, whole):
+    result, _ = whole
     loss = result.history["loss"]
     assert len(loss) == 4
     assert loss[-1] < loss[0]
@@ -64,28 +73,23 @@ def test_one_pass_of_whole_clips_trains_as_without_keeping(clips):
         np.testing.assert_allclose(kept.history[name], computed.history[name], rtol=1e-4)
 
 
-def test_kept_features_give_the_same_run_and_are_not_computed_again(clips, tmp_path):
-    first = train(clips, run=tmp_path / "a")
-    files = sorted((tmp_path / "a" / "run" / "features").iterdir())
+def test_kept_features_give_the_same_run_and_are_not_computed_again(clips, whole, tmp_path):
+    first, folder = whole
+    shutil.copytree(folder / "run" / "features", tmp_path / "run" / "features")
+    files = sorted((tmp_path / "run" / "features").iterdir())
     assert len(files) == 3  # two passes and the clips to validate on
     times = [file.stat().st_mtime_ns for file in files]
-    for leftover in ("run.json", "checkpoint.npz"):
-        (tmp_path / "a" / "run" / leftover).unlink()
-    again = train(clips, run=tmp_path / "a")
+    again = train(clips, run=tmp_path)
     assert [file.stat().st_mtime_ns for file in files] == times
     assert again.history == first.history
     files[0].write_bytes(b"cut off")
     for leftover in ("run.json", "checkpoint.npz"):
-        (tmp_path / "a" / "run" / leftover).unlink()
+        (tmp_path / "run" / leftover).unlink()
     with pytest.raises(ModelError, match=rf"{files[0].name}' was damaged"):
-        train(clips, run=tmp_path / "a")
+        train(clips, run=tmp_path)
 
 
-def test_a_stopped_run_goes_on_to_the_same_numbers(clips, tmp_path):
-    import keras
-
-    whole = train(clips)
-
+def test_a_stopped_run_goes_on_to_the_same_numbers(clips, whole, tmp_path):
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 2:
@@ -94,7 +98,7 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(clips, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(clips, run=tmp_path, callbacks=[Stop()])
     resumed = train(clips, run=tmp_path, resume=True)
-    assert resumed.history == whole.history
+    assert resumed.history == whole[0].history
 
 
 def test_what_has_no_features_to_keep_is_refused(clips):
