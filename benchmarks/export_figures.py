@@ -62,7 +62,10 @@ def formats(model, folder):
         calibration=train[1::2],
         tolerance=TOLERANCES,
     )
-    test, labels = waveforms("test", audio.sample_rate, samples), hk.data.demo_clips("test").labels
+    test, labels = (
+        waveforms("test", audio.sample_rate, samples),
+        hk.data.demo_clips("test").labels,
+    )
     scores = {name: hk.Predictor(folder, format=name).score_windows(test) for name in FORMATS}
     rows = {}
     for name in FORMATS[1:]:

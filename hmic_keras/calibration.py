@@ -242,37 +242,21 @@ def _outputs(
     taxonomy: Taxonomy, raw: Mapping[str, Any], calibration: Calibration
 ) -> dict[str, Any]:
     """Returns the symbolic calibrated scores by level."""
-    from .heads import children_of
-    from .layers import GroupedMaxPool, ScoreCalibration
+    from .layers import AncestorClosure, ScoreCalibration
 
-    scores: dict[str, Any] = {}
-    for level in taxonomy.levels:
-        scores[level] = ScoreCalibration(
+    scores = {
+        level: ScoreCalibration(
             calibration.scale[level],
             calibration.offset[level],
             dtype="float32",
             name=f"{level}_calibration",
         )(raw[level])
-        children = children_of(taxonomy, level)
-        if not (calibration.consistent and len(children.parents)):
-            continue
-        # A class's own score is one of the members of its group.
-        own = np.arange(len(taxonomy.classes(level)))
-        links = np.concatenate([children.links, np.stack([own, own + len(children.names)], 1)])
-        mask = {
-            "links": links.tolist(),
-            "shape": [len(own), len(children.names) + len(own)],
-        }
-        scores[level] = GroupedMaxPool(mask, dtype="float32", name=f"{level}_consistency")(
-            _joined([*(scores[low] for low in children.levels), scores[level]], level)
-        )
+        for level in taxonomy.levels
+    }
+    if calibration.consistent and (links := taxonomy.linked_levels()):
+        # Each class has a line of its own, so a child may have passed its parent.
+        return AncestorClosure(links, dtype="float32", name="calibrated_closure")(scores)
     return scores
-
-
-def _joined(parts: list[Any], level: str) -> Any:
-    from keras import layers
-
-    return layers.Concatenate(dtype="float32", name=f"{level}_and_children")(parts)
 
 
 def _check(level: str, truth: np.ndarray, scores: np.ndarray, owner: np.ndarray) -> None:
