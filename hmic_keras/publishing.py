@@ -30,6 +30,7 @@ from .data.sources.folder import LabelledClips
 from .data.synthesis import draw_silence
 from .errors import HmicError, LabelError
 from .export import export_model
+from .export.precision import as_float32
 from .hierarchical_model import HierarchicalModel
 from .inference import Predictor
 from .model_card import CARD, RESULTS, model_card
@@ -128,7 +129,7 @@ def publish(
 
     Args:
         model: A trained waveform model; a calibrated one keeps its calibration and
-            thresholds.
+            thresholds. It is published in float32.
         out: The folder; its name is the model's. An earlier one is replaced.
         about: What cannot be measured.
         validation: Clips that the model did not learn from, to calibrate on.
@@ -149,6 +150,8 @@ def publish(
         raise LabelError(f"`about.tests` does not describe {sorted(undescribed)}.")
     _check_out(Path(out))
     progress = progress or (lambda step, done, total: None)
+    # What is measured is what every format computes in, however the model was trained.
+    model = as_float32(model)
     if "calibration" not in model.manifest:
         model = calibrate(model, validation, progress)
     predictor = Predictor(model)
@@ -162,12 +165,17 @@ def publish(
         for name, test in results["tests"].items()
     }
     model.update_manifest(
+        provenance={
+            **model.manifest.get("provenance", {}),
+            "data": list(about.data),
+            "validation": about.validation,
+        },
         zoo={
             **dataclasses.asdict(about),
             "tests": {name: about.tests[name] for name in tests},
             "parameters": model.count_params(),
             "results": headline,
-        }
+        },
     )
     with atomic_path(out) as folder:
         export_model(model, folder, formats=formats)
