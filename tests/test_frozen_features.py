@@ -108,3 +108,5 @@ def test_what_has_no_features_to_keep_is_refused(clips):
         train(clips, method="f2ca")
     with pytest.raises(HmicError, match=r"`feature_passes` must be an integer from 0 to 999"):
         dataclasses.replace(CONFIG, feature_passes=-1)
+    with pytest.raises(HmicError, match="`feature_passes` must be 0 with `stems`"):
+        dataclasses.replace(CONFIG, stems={"steps": 5})
