@@ -1,0 +1,304 @@
+"""Training networks on feature vectors, one at a time or, on JAX, several seeds at once."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+
+from ..data.feature_sets import FeatureSet
+from ..metrics import mean_average_precision
+from ..models import build_model
+from ._contenders import Contender, TrialSettings
+
+Scores = dict[str, np.ndarray]
+Monitor = Callable[[FeatureSet, Scores], float]
+
+_PREDICT_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One trained network.
+
+    Attributes:
+        scores: Its scores of the test part.
+        epochs: Passes that its weights come from.
+        parameters: Its trainable weights.
+        seconds: Time of training, that of the validation included; an equal share of it where
+            several seeds were trained at once.
+        monitored: Best value on the validation part; None where none was looked at.
+    """
+
+    scores: Scores
+    epochs: int
+    parameters: int
+    seconds: float
+    monitored: float | None
+
+
+class Clock(Protocol):
+    """Says whether there is time left."""
+
+    def check(self) -> None:
+        """Raises an exception when there is none."""
+
+
+def monitor(name: str) -> Monitor:
+    """Returns a measure to choose epochs by: `"au_prc"`, or `"map"`, the mean over levels."""
+
+    def area(rows: FeatureSet, scores: Scores) -> float:
+        # As metrics.hierarchical_average_precision, on labels that are closed already.
+        levels = rows.taxonomy.levels
+        truth = np.concatenate([rows.labels[level] for level in levels], axis=1)
+        found = np.concatenate([scores[level] for level in levels], axis=1)
+        return mean_average_precision(truth, found, "micro")
+
+    def mean(rows: FeatureSet, scores: Scores) -> float:
+        found = [mean_average_precision(rows.labels[lv], scores[lv]) for lv in scores]
+        known = [value for value in found if not np.isnan(value)]
+        return float(np.mean(known)) if known else float("-inf")
+
+    return area if name == "au_prc" else mean
+
+
+def build(contender: Contender, settings: TrialSettings, rows: FeatureSet, seed: int) -> Any:
+    """Builds and compiles the network of one trial."""
+    keras.utils.set_random_seed(seed)
+    taxonomy = rows.taxonomy
+    model = build_model(
+        taxonomy,
+        backbone="mlp",
+        method=contender.method,
+        input="embedding",
+        input_shape=rows.features.shape[1:],
+        backbone_options={
+            "units": settings.units,
+            "dropout": settings.dropout,
+            **contender.backbone_options,
+        },
+        method_options=contender.options,
+    )
+    sizes = {level: len(taxonomy.classes(level)) for level in taxonomy.levels}
+    share = {level: size / sum(sizes.values()) for level, size in sizes.items()}
+    model.compile(
+        keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay),
+        "binary_crossentropy",
+        loss_weights=share if settings.level_weights == "classes" else None,
+    )
+    return model
+
+
+def train(
+    contender: Contender,
+    settings: TrialSettings,
+    parts: tuple[FeatureSet, FeatureSet | None, FeatureSet],
+    seeds: Sequence[int],
+    measure: Monitor,
+    clock: Clock,
+) -> list[Trained]:
+    """Trains a contender with every seed.
+
+    Args:
+        contender: What to train.
+        settings: How.
+        parts: To train on, to choose the epoch on (not needed without patience), to score.
+        seeds: Seed of each network: of its weights, its dropout and the order of examples.
+        measure: What the choice of the epoch goes by.
+        clock: Asked after every pass.
+
+    Returns:
+        What came of each seed.
+    """
+    if keras.config.backend() == "jax":
+        return _together(contender, settings, parts, seeds, measure, clock)
+    return [_alone(contender, settings, parts, seed, measure, clock) for seed in seeds]
+
+
+def _alone(
+    contender: Contender,
+    settings: TrialSettings,
+    parts: tuple[FeatureSet, FeatureSet | None, FeatureSet],
+    seed: int,
+    measure: Monitor,
+    clock: Clock,
+) -> Trained:
+    rows, valid, test = parts
+    model = build(contender, settings, rows, seed)
+    best = _Best(1, settings.patience)
+    started = time.perf_counter()
+
+    def after(epoch: int, _: Any) -> None:
+        clock.check()
+        if settings.patience and valid is not None:
+            scores = _predict(model, valid.features)
+            if best.update(epoch + 1, [measure(valid, scores)])[0]:
+                kept[:] = model.get_weights()
+            model.stop_training = best.stopped
+
+    kept: list[np.ndarray] = []
+    model.fit(
+        rows.features,
+        rows.labels,
+        batch_size=min(settings.batch_size, len(rows)),
+        epochs=settings.epochs,
+        verbose=0,
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=after)],
+    )
+    if kept:
+        model.set_weights(kept)
+    seconds = time.perf_counter() - started
+    return Trained(
+        _predict(model, test.features),
+        best.epochs[0] or settings.epochs,
+        _size(model),
+        seconds,
+        best.values[0] if kept else None,
+    )
+
+
+class _Best:
+    """The best epoch of each network, and whether all of them have waited in vain."""
+
+    def __init__(self, networks: int, patience: int) -> None:
+        self.values = [-np.inf] * networks
+        self.epochs = [0] * networks
+        self._waited = [0] * networks
+        self._patience = patience
+
+    def update(self, epoch: int, values: Sequence[float]) -> list[bool]:
+        """Takes in the values after an epoch; returns which are the best so far."""
+        better = []
+        for i, value in enumerate(values):
+            # A network that would have stopped by itself may not profit from the others.
+            better.append(value > self.values[i] and self._waited[i] < self._patience)
+            if better[-1]:
+                self.values[i], self.epochs[i], self._waited[i] = value, epoch, 0
+            else:
+                self._waited[i] += 1
+        return better
+
+    @property
+    def stopped(self) -> bool:
+        return min(self._waited) >= self._patience
+
+
+def _together(
+    contender: Contender,
+    settings: TrialSettings,
+    parts: tuple[FeatureSet, FeatureSet | None, FeatureSet],
+    seeds: Sequence[int],
+    measure: Monitor,
+    clock: Clock,
+) -> list[Trained]:
+    """Trains all seeds in one compiled program, an epoch a call."""
+    import jax
+
+    rows, valid, test = parts
+    models = [build(contender, settings, rows, seed) for seed in seeds]
+    model = models[0]
+    for one in models:
+        one.optimizer.build(one.trainable_variables)
+    state = jax.tree.map(lambda *values: np.stack(values), *map(_state, models))
+    epoch_of, predict_of = _programs(model)
+    batch = min(settings.batch_size, len(rows))
+    shuffles = [np.random.default_rng(seed) for seed in seeds]
+    best = _Best(len(seeds), settings.patience)
+    kept = state
+    started = time.perf_counter()
+    for epoch in range(1, settings.epochs + 1):
+        order = np.stack([_batches(shuffle, len(rows), batch) for shuffle in shuffles])
+        state = epoch_of(state, order, rows.features, rows.labels)
+        clock.check()
+        if settings.patience and valid is not None:
+            scores = _by_network(predict_of, state, valid.features, len(seeds))
+            better = best.update(epoch, [measure(valid, one) for one in scores])
+            kept = _choose(np.array(better), state, kept)
+            if best.stopped:
+                break
+    if not settings.patience or valid is None:
+        kept = state
+    jax.block_until_ready(kept)
+    seconds = (time.perf_counter() - started) / len(seeds)
+    found = _by_network(predict_of, kept, test.features, len(seeds))
+    chosen = bool(settings.patience) and valid is not None
+    return [
+        Trained(
+            scores,
+            best.epochs[i] if chosen else settings.epochs,
+            _size(model),
+            seconds,
+            best.values[i] if chosen else None,
+        )
+        for i, scores in enumerate(found)
+    ]
+
+
+def _state(model: Any) -> tuple[list[Any], ...]:
+    groups = (
+        model.trainable_variables,
+        model.non_trainable_variables,
+        model.optimizer.variables,
+        model.metrics_variables,
+    )
+    return tuple([np.asarray(variable.value) for variable in group] for group in groups)
+
+
+def _programs(model: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Compiles an epoch and a prediction of many networks of one architecture."""
+    import jax
+
+    def epoch(state: Any, order: Any, x: Any, y: Any) -> Any:
+        def step(state: Any, rows: Any) -> tuple[Any, None]:
+            labels = {level: values[rows] for level, values in y.items()}
+            return tuple(map(list, model.train_step(state, (x[rows], labels))[1])), None
+
+        return jax.lax.scan(step, state, order)[0]
+
+    def predict(trainable: Any, others: Any, x: Any) -> Any:
+        return model.stateless_call(trainable, others, x, training=False)[0]
+
+    return (
+        jax.jit(jax.vmap(epoch, in_axes=(0, 0, None, None)), donate_argnums=()),
+        jax.jit(jax.vmap(predict, in_axes=(0, 0, None))),
+    )
+
+
+def _batches(shuffle: np.random.Generator, rows: int, batch: int) -> np.ndarray:
+    # The examples of an incomplete last batch differ from pass to pass.
+    steps = rows // batch
+    return shuffle.permutation(rows)[: steps * batch].reshape(steps, batch)
+
+
+def _choose(better: np.ndarray, new: Any, old: Any) -> Any:
+    import jax
+
+    if not better.any():
+        return old
+    if better.all():
+        return new
+    return jax.tree.map(
+        lambda a, b: jax.numpy.where(better.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old
+    )
+
+
+def _by_network(predict: Any, state: Any, features: np.ndarray, networks: int) -> list[Scores]:
+    parts = [
+        {level: np.asarray(values) for level, values in predict(state[0], state[1], x).items()}
+        for x in (
+            features[start : start + _PREDICT_BATCH]
+            for start in range(0, len(features), _PREDICT_BATCH)
+        )
+    ]
+    joined = {level: np.concatenate([p[level] for p in parts], axis=1) for level in parts[0]}
+    return [{level: values[i] for level, values in joined.items()} for i in range(networks)]
+
+
+def _predict(model: Any, features: np.ndarray) -> Scores:
+    return model.predict(features, batch_size=_PREDICT_BATCH, verbose=0)
+
+
+def _size(model: Any) -> int:
+    return int(sum(np.prod(variable.shape) for variable in model.trainable_variables))
