@@ -200,7 +200,7 @@ def _together(
     models = [build(contender, settings, rows, seed) for seed in seeds]
     model = models[0]
     for one in models:
-        one.optimizer.build(one.trainable_variables)
+        _make_variables(one, rows)
     state = jax.tree.map(lambda *values: np.stack(values), *map(_state, models))
     epoch_of, predict_of = _programs(model)
     batch = min(settings.batch_size, len(rows))
@@ -234,6 +234,17 @@ def _together(
         )
         for i, scores in enumerate(found)
     ]
+
+
+def _make_variables(model: Any, rows: FeatureSet) -> None:
+    """Makes what Keras would make in the first step, so that all of the state is there."""
+    model.optimizer.build(model.trainable_variables)
+    x = rows.features[:1]
+    y = {level: keras.ops.convert_to_tensor(values[:1]) for level, values in rows.labels.items()}
+    scores = model(x, training=True)
+    model.compute_loss(x, y, scores)
+    model.compute_metrics(x, y, scores)
+    model.reset_metrics()
 
 
 def _state(model: Any) -> tuple[list[Any], ...]:
