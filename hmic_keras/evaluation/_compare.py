@@ -12,7 +12,15 @@ from ..data.feature_sets import FeatureSplits
 from ..errors import HmicError
 from ._comparison import Comparison
 from ._contenders import Contender, TrialSettings, as_contenders
-from ._trials import Deadline, Plan, Progress, Protocol, Unit, digest, run_units
+from ._trials import (
+    Deadline,
+    Plan,
+    Progress,
+    Protocol,
+    Unit,
+    digest,
+    run_units,
+)
 
 
 def compare(
@@ -92,31 +100,39 @@ def compare(
             "`data` must have no missing values (NaN). Call `data.standardise()`, which fills "
             "them with the mean of their column."
         )
-    out = Path(out)
-    plan = Plan(
-        data=os.fspath(out / "data.npz"),
-        out=os.fspath(out),
-        protocol=Protocol(settings, monitor, validation),
-        digest=digest(data),
-        deadline=Deadline.after(seconds),
-    )
-    if not Path(plan.data).exists() or digest(FeatureSplits.load(plan.data)) != plan.digest:
-        data.save(plan.data)
-    missing = {
-        contender: [seed for seed in numbers if plan.read(contender, seed) is None]
-        for contender in contenders
-    }
-    units = [
-        Unit(contender, tuple(open_[start : start + size]))
-        for contender, open_ in missing.items()
-        # A baseline's unit is as long as its trials, which share what does not depend on seeds.
-        for size in [len(numbers) if contender.is_baseline else together]
-        for start in range(0, len(open_), size)
-    ]
-    run_units(plan, units, jobs, progress)
+    protocol = Protocol(settings, monitor, validation)
+    plan = make_plan(data, out, protocol, Deadline.after(seconds))
+    run_units(open_units(plan, contenders, numbers, together), jobs, progress)
     comparison = collect(plan, data, contenders, numbers)
     comparison.write(out)
     return comparison
+
+
+def make_plan(
+    data: FeatureSplits, out: str | os.PathLike[str], protocol: Protocol, deadline: Deadline
+) -> Plan:
+    """Leaves the data where processes find it, and says what their trials have in common."""
+    path = Path(out) / "data.npz"
+    content = digest(data)
+    if not path.exists() or digest(FeatureSplits.load(path)) != content:
+        data.save(path)
+    return Plan(os.fspath(path), os.fspath(out), protocol, content, deadline)
+
+
+def open_units(
+    plan: Plan, contenders: Sequence[Contender], seeds: Sequence[int], together: int
+) -> list[tuple[Plan, Unit]]:
+    """Returns what is still to be run, in units of at most `together` seeds."""
+    units = []
+    for contender in contenders:
+        missing = [seed for seed in seeds if plan.read(contender, seed) is None]
+        # The trials of a baseline share what does not depend on the seed.
+        size = len(seeds) if contender.is_baseline else together
+        units += [
+            (plan, Unit(contender, tuple(missing[start : start + size])))
+            for start in range(0, len(missing), size)
+        ]
+    return units
 
 
 def collect(

@@ -240,7 +240,9 @@ def _make_variables(model: Any, rows: FeatureSet) -> None:
     """Makes what Keras would make in the first step, so that all of the state is there."""
     model.optimizer.build(model.trainable_variables)
     x = rows.features[:1]
-    y = {level: keras.ops.convert_to_tensor(values[:1]) for level, values in rows.labels.items()}
+    y = {
+        level: keras.ops.convert_to_tensor(values[:1]) for level, values in rows.labels.items()
+    }
     scores = model(x, training=True)
     model.compute_loss(x, y, scores)
     model.compute_metrics(x, y, scores)

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import metrics
 from .._files import read_json, write_json
+from ..data import processes
 from ..data.feature_sets import FeatureSet, FeatureSplits
 from ..errors import HmicError, ModelError
 from ._baselines import PerClassBaseline
@@ -167,13 +168,12 @@ def digest(data: FeatureSplits) -> str:
 
 
 def run_units(
-    plan: Plan, units: Sequence[Unit], jobs: int, progress: Progress | None = None
+    units: Sequence[tuple[Plan, Unit]], jobs: int, progress: Progress | None = None
 ) -> bool:
     """Runs units, several at a time; their results are written as they are done.
 
     Args:
-        plan: What they have in common.
-        units: What to run, the longest first.
+        units: What to run, each with the plan it belongs to, the longest first.
         jobs: Number of processes; 1 runs them in this one.
         progress: Called with the number of trials done and their total.
 
@@ -183,33 +183,28 @@ def run_units(
     Raises:
         HmicError: If a process ends before its work is done.
     """
-    total = sum(len(unit.seeds) for unit in units)
+    total = sum(len(unit.seeds) for _, unit in units)
     done = 0
-    complete = True
-    outcomes = _in_turn(plan, units) if jobs == 1 else _side_by_side(plan, units, jobs)
-    for unit, finished in outcomes:
-        complete &= finished
+    for unit, finished in _in_turn(units) if jobs == 1 else _side_by_side(units, jobs):
         done += len(unit.seeds) if finished else 0
         if progress is not None:
             progress(done, total)
-    return complete and done == total
+    return done == total
 
 
-def _in_turn(plan: Plan, units: Sequence[Unit]) -> Iterator[tuple[Unit, bool]]:
-    for unit in units:
+def _in_turn(units: Sequence[tuple[Plan, Unit]]) -> Iterator[tuple[Unit, bool]]:
+    for plan, unit in units:
         yield unit, run_unit(plan, unit)
 
 
-def _side_by_side(plan: Plan, units: Sequence[Unit], jobs: int) -> Iterator[tuple[Unit, bool]]:
-    from ..data import processes
-
+def _side_by_side(units: Sequence[tuple[Plan, Unit]], jobs: int) -> Iterator[tuple[Unit, bool]]:
     waiting = list(units)
     running: dict[Future[bool], Unit] = {}
-    with processes.pool(jobs) as pool:
-        while waiting or running:
+    with processes.pool(min(jobs, max(1, len(units)))) as pool:
+        while True:
             # No more than are being worked on, so that a deadline leaves nothing in a queue.
-            while waiting and len(running) < jobs and not plan.deadline.passed:
-                unit = waiting.pop(0)
+            while waiting and len(running) < jobs and not waiting[0][0].deadline.passed:
+                plan, unit = waiting.pop(0)
                 running[pool.submit(run_unit, plan, unit)] = unit
             if not running:
                 return
@@ -217,7 +212,7 @@ def _side_by_side(plan: Plan, units: Sequence[Unit], jobs: int) -> Iterator[tupl
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     yield running.pop(future), future.result()
             except BrokenProcessPool as error:
-                raise HmicError(processes.died("hmic_keras.evaluation.compare")) from error
+                raise processes.died("hmic_keras.evaluation.compare") from error
 
 
 def run_unit(plan: Plan, unit: Unit) -> bool:
