@@ -1,4 +1,4 @@
-"""Does joint training help, and what when few fine labels are observed?
+r"""Does joint training help, and what when few fine labels are observed?
 
 Rendered polyphonic music with the `openmic` taxonomy, 2,500 clips of 5 s played by one
 SoundFont to train on and 600 by another to test on; of the fine labels, 100 %, 30 % or 10 % are
@@ -9,7 +9,7 @@ the 200 units before the tags of the published MTT_musicnn, averaged over the cl
 and standard deviation of its 96 log-mel bands.
 
     pip download --no-deps musicnn==0.1.0
-    python benchmarks/label_budgets.py prepare --out DIR --wheel musicnn-0.1.0-*.whl \\
+    python benchmarks/label_budgets.py prepare --out DIR --wheel musicnn-0.1.0-*.whl \
         --soundfonts FluidR3_GM.sf2 TimGM6mb.sf2
 
 `run` trains the methods on them, ten seeds for each budget, early stopping on 15 % of the
@@ -17,8 +17,8 @@ training clips (their labels as sparse as the rest), and reports the test clips:
 
     python benchmarks/label_budgets.py run --out DIR --jobs 2 [--seconds S] [--record]
 
-Which labels of a budget are observed is drawn once, for all methods and seeds. The coarse labels
-follow from the fine ones that are observed: present if a child is, absent if all are.
+Which labels of a budget are observed is drawn once, for all methods and seeds. The coarse
+labels follow from the fine ones that are observed: present if a child is, absent if all are.
 """
 
 import argparse
@@ -107,7 +107,10 @@ def embed(paths, wheel):
         batch = np.stack([load_audio(path) for path in paths[start : start + 16]])
         log_mel, units = (np.asarray(out) for out in network(batch, training=False))
         rows.append(np.concatenate([units, log_mel.mean(axis=1), log_mel.std(axis=1)], axis=1))
-        print(f"{start + len(batch)}/{len(paths)} clips, {time.time() - started:.0f} s", flush=True)
+        print(
+            f"{start + len(batch)}/{len(paths)} clips, {time.time() - started:.0f} s",
+            flush=True,
+        )
     return np.concatenate(rows)
 
 

@@ -23,9 +23,9 @@ class TrialSettings:
         weight_decay: Decoupled weight decay.
         batch_size: Examples a step.
         epochs: The most passes over the training part.
-        patience: Passes without a better `monitor` on the validation part before training
-            stops and the best weights come back; 0 trains for `epochs` and looks at no
-            validation part.
+        patience: Looks at the validation part without a better `monitor` before training stops
+            and the best weights come back; 0 trains for `epochs` and never looks.
+        validate_every: Passes from one look to the next.
         level_weights: `"equal"`, every level's loss counts once; or `"classes"`, by its share
             of the classes, so that every class counts the same, as in C-HMCNN.
     """
@@ -37,11 +37,12 @@ class TrialSettings:
     batch_size: int = 64
     epochs: int = 100
     patience: int = 10
+    validate_every: int = 1
     level_weights: str = "equal"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "units", tuple(self.units))
-        for name in ("batch_size", "epochs"):
+        for name in ("batch_size", "epochs", "validate_every"):
             _check(name, getattr(self, name), 1, math.inf, "a positive integer", int)
         _check("patience", self.patience, 0, math.inf, "an integer of at least 0", int)
         _check("learning_rate", self.learning_rate, 1e-12, math.inf, "a positive number")

@@ -132,7 +132,7 @@ def _alone(
 
     def after(epoch: int, _: Any) -> None:
         clock.check()
-        if settings.patience and valid is not None:
+        if valid is not None and _looks(settings, epoch + 1):
             scores = _predict(model, valid.features)
             if best.update(epoch + 1, [measure(valid, scores)])[0]:
                 kept[:] = model.get_weights()
@@ -157,6 +157,12 @@ def _alone(
         seconds,
         best.values[0] if kept else None,
     )
+
+
+def _looks(settings: TrialSettings, epoch: int) -> bool:
+    # The last epoch is looked at in any case, so that there is a best one.
+    due = epoch % settings.validate_every == 0 or epoch == settings.epochs
+    return bool(settings.patience) and due
 
 
 class _Best:
@@ -212,7 +218,7 @@ def _together(
         order = np.stack([_batches(shuffle, len(rows), batch) for shuffle in shuffles])
         state = epoch_of(state, order, rows.features, rows.labels)
         clock.check()
-        if settings.patience and valid is not None:
+        if valid is not None and _looks(settings, epoch):
             scores = _by_network(predict_of, state, valid.features, len(seeds))
             better = best.update(epoch, [measure(valid, one) for one in scores])
             kept = _choose(np.array(better), state, kept)

@@ -182,22 +182,52 @@ def run_units(
 
     Raises:
         HmicError: If a process ends before its work is done.
+        Exception: What a unit raised, after all others were run.
     """
     total = sum(len(unit.seeds) for _, unit in units)
     done = 0
-    for unit, finished in _in_turn(units) if jobs == 1 else _side_by_side(units, jobs):
-        done += len(unit.seeds) if finished else 0
+    failed: list[Exception] = []
+    for unit, outcome in _in_turn(units) if jobs == 1 else _side_by_side(units, jobs):
+        if isinstance(outcome, Exception):
+            outcome.add_note(f"The contender was {unit.contender.name!r}.")
+            failed.append(outcome)
+        elif outcome:
+            done += len(unit.seeds)
         if progress is not None:
             progress(done, total)
+    if failed:
+        # One contender that cannot be trained does not cost the work of the others.
+        raise failed[0]
     return done == total
 
 
-def _in_turn(units: Sequence[tuple[Plan, Unit]]) -> Iterator[tuple[Unit, bool]]:
+_Outcome = bool | Exception
+
+
+def _in_turn(units: Sequence[tuple[Plan, Unit]]) -> Iterator[tuple[Unit, _Outcome]]:
     for plan, unit in units:
-        yield unit, run_unit(plan, unit)
+        future: Future[bool] = Future()
+        try:
+            future.set_result(run_unit(plan, unit))
+        except HmicError as error:
+            future.set_exception(error)
+        yield unit, _outcome(future)
 
 
-def _side_by_side(units: Sequence[tuple[Plan, Unit]], jobs: int) -> Iterator[tuple[Unit, bool]]:
+def _outcome(future: "Future[bool]") -> _Outcome:
+    error = future.exception()
+    if isinstance(error, BrokenProcessPool):
+        raise processes.died("hmic_keras.evaluation.compare") from error
+    if error is None:
+        return future.result()
+    if not isinstance(error, Exception):
+        raise error
+    return error
+
+
+def _side_by_side(
+    units: Sequence[tuple[Plan, Unit]], jobs: int
+) -> Iterator[tuple[Unit, _Outcome]]:
     waiting = list(units)
     running: dict[Future[bool], Unit] = {}
     with processes.pool(min(jobs, max(1, len(units)))) as pool:
@@ -208,11 +238,8 @@ def _side_by_side(units: Sequence[tuple[Plan, Unit]], jobs: int) -> Iterator[tup
                 running[pool.submit(run_unit, plan, unit)] = unit
             if not running:
                 return
-            try:
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
-            except BrokenProcessPool as error:
-                raise processes.died("hmic_keras.evaluation.compare") from error
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), _outcome(future)
 
 
 def run_unit(plan: Plan, unit: Unit) -> bool:
