@@ -4,12 +4,11 @@ Rendered polyphonic music with the `openmic` taxonomy, 2,500 clips of 5 s played
 SoundFont to train on and 600 by another to test on; of the fine labels, 100 %, 30 % or 10 % are
 observed. Two parts, each resumable:
 
-`prepare` renders the corpora (needs FluidSynth) and computes frozen embeddings, `features.npz`:
-the 200 units before the tags of the published MTT_musicnn, averaged over the clip, and mean
-and standard deviation of its 96 log-mel bands.
+`prepare` renders the corpora (needs FluidSynth) and computes frozen features, `features.npz`:
+of each of 80 log-mel bands its mean, standard deviation, 90 % quantile and mean absolute step
+from frame to frame.
 
-    pip download --no-deps musicnn==0.1.0
-    python benchmarks/label_budgets.py prepare --out DIR --wheel musicnn-0.1.0-*.whl \
+    python benchmarks/label_budgets.py prepare --out DIR \
         --soundfonts FluidR3_GM.sf2 TimGM6mb.sf2
 
 `run` trains the methods on them, ten seeds for each budget, early stopping on 15 % of the
@@ -42,7 +41,8 @@ RENDERING = {"seconds": 5.0, "polyphony": (1, 6), "polyphony_decay": 0.8}
 BUDGETS = (100, 30, 10)
 SEEDS = 10
 SETTINGS = {"units": (512,), "dropout": 0.5, "learning_rate": 1e-3, "epochs": 150}
-JOINT = ("gmp", "f2ca")
+METHODS = ("independent", "multitask", "gmp", "f2ca", "c_hmcnn", "hmcn_f", "top_down", "chorus")
+SPARSE = []
 
 
 def arguments():
@@ -51,7 +51,6 @@ def arguments():
     )
     parser.add_argument("part", choices=("prepare", "run"))
     parser.add_argument("--out", type=Path, required=True, help="folder of everything")
-    parser.add_argument("--wheel", type=Path, help="of musicnn 0.1.0")
     parser.add_argument("--soundfonts", type=Path, nargs=2, help="to train and to test on")
     parser.add_argument("--processes", type=int, help="to render with")
     parser.add_argument("--jobs", type=int, default=1, help="trials side by side")
@@ -86,27 +85,29 @@ def prepare(args):
         # What the SoundFont cannot play is unobserved in the table, and absent in truth: the
         # renderer plays nothing that it does not name.
         fine[fine < 0] = 0
-        parts[part] = FeatureSet(taxonomy, embed(found.paths, args.wheel), {"fine": fine})
+        parts[part] = FeatureSet(taxonomy, embed(found.paths), {"fine": fine})
     FeatureSplits("rendered", **parts).standardise().save(args.out / "features.npz")
 
 
-def embed(paths, wheel):
-    """The embeddings of clips, `(clips, 392)`."""
-    import keras
+def embed(paths):
+    """Frozen features of clips, `(clips, 320)`."""
     import numpy as np
 
-    from hmic_keras.backbones import MusicnnTagger
+    from hmic_keras.config import AudioConfig
     from hmic_keras.data import load_audio
+    from hmic_keras.layers import LogMelSpectrogram
 
-    tagger = MusicnnTagger.load(wheel).model
-    front = tagger.get_layer("log_mel_spectrogram").output
-    network = keras.Model(tagger.input, [front, tagger.get_layer("penultimate").output])
+    front = LogMelSpectrogram(**AudioConfig().to_dict())
     rows = []
     started = time.time()
-    for start in range(0, len(paths), 16):
-        batch = np.stack([load_audio(path) for path in paths[start : start + 16]])
-        log_mel, units = (np.asarray(out) for out in network(batch, training=False))
-        rows.append(np.concatenate([units, log_mel.mean(axis=1), log_mel.std(axis=1)], axis=1))
+    for start in range(0, len(paths), 25):
+        batch = np.stack([load_audio(path) for path in paths[start : start + 25]])
+        bands = np.asarray(front(batch))
+        steps = np.abs(np.diff(bands, axis=1)).mean(axis=1)
+        high = np.quantile(bands, 0.9, axis=1)
+        rows.append(
+            np.concatenate([bands.mean(axis=1), bands.std(axis=1), high, steps], axis=1)
+        )
         print(
             f"{start + len(batch)}/{len(paths)} clips, {time.time() - started:.0f} s",
             flush=True,
@@ -125,3 +126,99 @@ def with_budget(splits, percent):
     fine[hidden] = -1
     train = FeatureSet(splits.taxonomy, splits.train.features, {"fine": fine})
     return FeatureSplits(f"rendered_{percent}", train=train, test=splits.test)
+
+
+def contenders(percent):
+    """Who is compared at a budget; at the smallest one with a method for sparse labels, too."""
+    from hmic_keras.evaluation import Contender
+
+    found = [Contender(method) for method in METHODS]
+    if percent == min(BUDGETS):
+        found += [Contender(**one) for one in SPARSE]
+    return found
+
+
+def run(args):
+    from hmic_keras.data import FeatureSplits
+    from hmic_keras.evaluation import TrialSettings
+    from hmic_keras.evaluation._compare import collect, make_plan, open_units
+    from hmic_keras.evaluation._trials import Deadline, Protocol, run_units
+
+    splits = FeatureSplits.load(args.out / "features.npz")
+    deadline = Deadline.after(args.seconds)
+    protocol = Protocol(TrialSettings(**SETTINGS), "map")
+    plans = {}
+    for percent in BUDGETS:
+        data = with_budget(splits, percent)
+        plans[percent] = (
+            data,
+            make_plan(data, args.out / "budgets" / str(percent), protocol, deadline),
+        )
+    units = [
+        unit
+        for percent, (_, plan) in plans.items()
+        for unit in open_units(plan, contenders(percent), range(args.seeds), args.together)
+    ]
+    started = time.time()
+
+    def progress(done, total):
+        print(f"{done}/{total} trials, {time.time() - started:.0f} s", flush=True)
+
+    if units and not run_units(units, args.jobs, progress):
+        raise SystemExit("The time is over; the same command goes on.")
+    found = {
+        percent: collect(plan, data, contenders(percent), range(args.seeds))
+        for percent, (data, plan) in plans.items()
+    }
+    for percent, comparison in found.items():
+        comparison.write(args.out / "budgets" / str(percent))
+    report = {
+        "train_clips": len(splits.train),
+        "test_clips": len(splits.test),
+        "settings": SETTINGS,
+        "seeds": args.seeds,
+        "budgets": {str(percent): summary(one) for percent, one in found.items()},
+        "versions": {name: metadata.version(name) for name in ("keras", "numpy", "scipy")},
+    }
+    show(report)
+    (args.out / "summary.json").write_text(json.dumps(report, indent=2) + "\n")
+    if args.record:
+        (RESULTS / "label_budgets.json").write_text(json.dumps(report, indent=2) + "\n")
+
+
+def summary(comparison):
+    """Means with intervals, and every method against `independent`, by measure."""
+    found = {}
+    for measure in ("map.fine", "map.coarse", "hierarchical_f", "violation_rate"):
+        tests = [
+            {k: v if isinstance(v, str) else round(v, 5) for k, v in row.items()}
+            for row in comparison.tests(measure)
+        ]
+        found[measure] = {
+            "mean_low_high": {
+                name: [round(value, 4) for value in row]
+                for name, row in comparison.summary(measure).items()
+            },
+            "tests": tests,
+        }
+    return found
+
+
+def show(report):
+    for percent, found in report["budgets"].items():
+        print(f"\n{percent} % of fine labels | fine mAP | coarse mAP")
+        for name in found["map.fine"]["mean_low_high"]:
+            cells = []
+            for measure in ("map.fine", "map.coarse"):
+                mean, low, high = found[measure]["mean_low_high"][name]
+                cells.append(f"{mean:.4f} [{low:.4f}, {high:.4f}]")
+            print(f"{name} | " + " | ".join(cells))
+
+
+def main():
+    args = arguments()
+    (prepare if args.part == "prepare" else run)(args)
+
+
+if __name__ == "__main__":
+    main()

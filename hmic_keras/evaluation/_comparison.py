@@ -87,6 +87,26 @@ class Comparison:
         """Returns `paired_tests` between all contenders, paired by seed."""
         return paired_tests(self.scores(measure))
 
+    def report(self) -> dict[str, Any]:
+        """Returns `about`, and for each measure the `summary` and `tests`, ready for JSON."""
+        return {
+            "about": self.about,
+            "summary": {
+                measure: {
+                    name: dict(zip(("mean", "low", "high"), _finite(row), strict=True))
+                    for name, row in self.summary(measure).items()
+                }
+                for measure in self.measures
+            },
+            "tests": {
+                measure: [
+                    {key: _finite_value(value) for key, value in row.items()}
+                    for row in self.tests(measure)
+                ]
+                for measure in self._ranked
+            },
+        }
+
     def write(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Writes tables and plots into a folder.
 
@@ -100,27 +120,7 @@ class Comparison:
             the best is ahead of the others.
         """
         folder = Path(folder)
-        write_json(
-            folder / "comparison.json",
-            {
-                "about": self.about,
-                "summary": {
-                    measure: {
-                        name: dict(zip(("mean", "low", "high"), _finite(row), strict=True))
-                        for name, row in self.summary(measure).items()
-                    }
-                    for measure in self.measures
-                },
-                "tests": {
-                    measure: [
-                        {key: _finite_value(value) for key, value in row.items()}
-                        for row in self.tests(measure)
-                    ]
-                    for measure in self._ranked
-                },
-                "trials": self.trials,
-            },
-        )
+        write_json(folder / "comparison.json", {**self.report(), "trials": self.trials})
         tables = {
             "trials.csv": self._trial_rows(),
             "summary.csv": self._summary_rows(),
