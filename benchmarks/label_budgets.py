@@ -42,7 +42,10 @@ BUDGETS = (100, 30, 10)
 SEEDS = 10
 SETTINGS = {"units": (512,), "dropout": 0.5, "learning_rate": 1e-3, "epochs": 150}
 METHODS = ("independent", "multitask", "gmp", "f2ca", "c_hmcnn", "hmcn_f", "top_down", "chorus")
-SPARSE = []
+SPARSE = [
+    {"method": method, "name": f"{method}_self_trained", "self_training": {}}
+    for method in ("gmp", "chorus")
+]
 
 
 def arguments():

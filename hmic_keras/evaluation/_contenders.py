@@ -79,6 +79,9 @@ class Contender:
         settings: Changes of the comparison's `TrialSettings`.
         consistent: Whether scores are made to obey the hierarchy after the fact: every class
             scores at least as high as its highest descendant.
+        self_training: None, or the options of `pseudo_labels.pseudo_labels`: what nobody
+            observed in the training part is then filled in by the trained network, and a new
+            one is trained on that, with the same settings.
     """
 
     method: str
@@ -87,6 +90,7 @@ class Contender:
     backbone_options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     consistent: bool = False
+    self_training: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -100,6 +104,11 @@ class Contender:
             from .. import heads
 
             heads.get(self.method)
+        elif self.self_training is not None:
+            raise ModelError(
+                "`self_training` is for networks; a baseline is fitted on observed labels. "
+                f"Received: {self.method!r} with {self.self_training!r}"
+            )
 
     @property
     def is_baseline(self) -> bool:
@@ -115,6 +124,7 @@ class Contender:
             "backbone_options": dict(self.backbone_options),
             "settings": dict(self.settings),
             "consistent": self.consistent,
+            "self_training": None if self.self_training is None else dict(self.self_training),
         }
 
 

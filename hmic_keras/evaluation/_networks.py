@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import keras
@@ -11,6 +11,7 @@ import numpy as np
 from ..data.feature_sets import FeatureSet
 from ..metrics import mean_average_precision
 from ..models import build_model
+from ..pseudo_labels import PseudoLabels, pseudo_labels
 from ._contenders import Contender, TrialSettings
 
 Scores = dict[str, np.ndarray]
@@ -25,6 +26,7 @@ class Trained:
 
     Attributes:
         scores: Its scores of the test part.
+        own: Its scores of the part it was trained on.
         epochs: Passes that its weights come from.
         parameters: Its trainable weights.
         seconds: Time of training, that of the validation included; an equal share of it where
@@ -33,6 +35,7 @@ class Trained:
     """
 
     scores: Scores
+    own: Scores
     epochs: int
     parameters: int
     seconds: float
@@ -112,9 +115,28 @@ def train(
     Returns:
         What came of each seed.
     """
-    if keras.config.backend() == "jax":
-        return _together(contender, settings, parts, seeds, measure, clock)
-    return [_alone(contender, settings, parts, seed, measure, clock) for seed in seeds]
+    together = keras.config.backend() == "jax"
+
+    def fit(targets: Sequence[PseudoLabels | None]) -> list[Trained]:
+        if together:
+            return _together(contender, settings, parts, seeds, targets, measure, clock)
+        return [
+            _alone(contender, settings, parts, seed, target, measure, clock)
+            for seed, target in zip(seeds, targets, strict=True)
+        ]
+
+    first = fit([None] * len(seeds))
+    if contender.self_training is None:
+        return first
+    rows = parts[0]
+    filled = [
+        pseudo_labels(rows.taxonomy, rows.labels, one.own, **contender.self_training)
+        for one in first
+    ]
+    return [
+        replace(second, seconds=one.seconds + second.seconds)
+        for one, second in zip(first, fit(filled), strict=True)
+    ]
 
 
 def _alone(
@@ -122,6 +144,7 @@ def _alone(
     settings: TrialSettings,
     parts: tuple[FeatureSet, FeatureSet | None, FeatureSet],
     seed: int,
+    target: PseudoLabels | None,
     measure: Monitor,
     clock: Clock,
 ) -> Trained:
@@ -141,7 +164,8 @@ def _alone(
     kept: list[np.ndarray] = []
     model.fit(
         rows.features,
-        rows.labels,
+        target.labels if target else rows.labels,
+        sample_weight=target.weights if target else None,
         batch_size=min(settings.batch_size, len(rows)),
         epochs=settings.epochs,
         verbose=0,
@@ -152,6 +176,7 @@ def _alone(
     seconds = time.perf_counter() - started
     return Trained(
         _predict(model, test.features),
+        _predict(model, rows.features),
         best.epochs[0] or settings.epochs,
         _size(model),
         seconds,
@@ -196,6 +221,7 @@ def _together(
     settings: TrialSettings,
     parts: tuple[FeatureSet, FeatureSet | None, FeatureSet],
     seeds: Sequence[int],
+    targets: Sequence[PseudoLabels | None],
     measure: Monitor,
     clock: Clock,
 ) -> list[Trained]:
@@ -208,7 +234,12 @@ def _together(
     for one in models:
         _make_variables(one, rows)
     state = jax.tree.map(lambda *values: np.stack(values), *map(_state, models))
-    epoch_of, predict_of = _programs(model)
+    labels: Any = rows.labels
+    weights = None
+    filled = [target for target in targets if target is not None]
+    if filled:
+        labels, weights = jax.tree.map(lambda *values: np.stack(values), *map(tuple, filled))
+    epoch_of, predict_of = _programs(model, bool(filled))
     batch = min(settings.batch_size, len(rows))
     shuffles = [np.random.default_rng(seed) for seed in seeds]
     best = _Best(len(seeds), settings.patience)
@@ -216,7 +247,7 @@ def _together(
     started = time.perf_counter()
     for epoch in range(1, settings.epochs + 1):
         order = np.stack([_batches(shuffle, len(rows), batch) for shuffle in shuffles])
-        state = epoch_of(state, order, rows.features, rows.labels)
+        state = epoch_of(state, order, rows.features, labels, weights)
         clock.check()
         if valid is not None and _looks(settings, epoch):
             scores = _by_network(predict_of, state, valid.features, len(seeds))
@@ -229,10 +260,12 @@ def _together(
     jax.block_until_ready(kept)
     seconds = (time.perf_counter() - started) / len(seeds)
     found = _by_network(predict_of, kept, test.features, len(seeds))
+    own = _by_network(predict_of, kept, rows.features, len(seeds))
     chosen = bool(settings.patience) and valid is not None
     return [
         Trained(
             scores,
+            own[i],
             best.epochs[i] if chosen else settings.epochs,
             _size(model),
             seconds,
@@ -265,22 +298,28 @@ def _state(model: Any) -> tuple[list[Any], ...]:
     return tuple([np.asarray(variable.value) for variable in group] for group in groups)
 
 
-def _programs(model: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Compiles an epoch and a prediction of many networks of one architecture."""
+def _programs(model: Any, own_labels: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Compiles an epoch and a prediction of many networks of one architecture.
+
+    Args:
+        model: One of them, for its layers and its loss.
+        own_labels: Whether each network has labels, and weights of these, of its own.
+    """
     import jax
 
-    def epoch(state: Any, order: Any, x: Any, y: Any) -> Any:
+    def epoch(state: Any, order: Any, x: Any, y: Any, weights: Any) -> Any:
         def step(state: Any, rows: Any) -> tuple[Any, None]:
-            labels = {level: values[rows] for level, values in y.items()}
-            return tuple(map(list, model.train_step(state, (x[rows], labels))[1])), None
+            batch = jax.tree.map(lambda values: values[rows], (x, y, weights))
+            return tuple(map(list, model.train_step(state, batch)[1])), None
 
         return jax.lax.scan(step, state, order)[0]
 
     def predict(trainable: Any, others: Any, x: Any) -> Any:
         return model.stateless_call(trainable, others, x, training=False)[0]
 
+    labels = 0 if own_labels else None
     return (
-        jax.jit(jax.vmap(epoch, in_axes=(0, 0, None, None)), donate_argnums=()),
+        jax.jit(jax.vmap(epoch, in_axes=(0, 0, None, labels, labels))),
         jax.jit(jax.vmap(predict, in_axes=(0, 0, None))),
     )
 

@@ -52,7 +52,7 @@ def paired_tests(scores: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
         >>> rows[0]["first"], round(rows[0]["difference"], 3)
         ('a', 0.133)
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for one, other in itertools.combinations(scores, 2):
         first, second = sorted((one, other), key=lambda name: -float(np.mean(scores[name])))
         difference = np.asarray(scores[first], float) - np.asarray(scores[second], float)
