@@ -40,7 +40,15 @@ CLIPS = {"train": 2500, "test": 600}
 RENDERING = {"seconds": 5.0, "polyphony": (1, 6), "polyphony_decay": 0.8}
 BUDGETS = (100, 30, 10)
 SEEDS = 10
-SETTINGS = {"units": (512,), "dropout": 0.5, "learning_rate": 1e-3, "epochs": 150}
+SETTINGS = {
+    "units": (256,),
+    "dropout": 0.5,
+    "learning_rate": 1e-3,
+    "batch_size": 128,
+    "epochs": 100,
+    "patience": 8,
+    "validate_every": 2,
+}
 METHODS = ("independent", "multitask", "gmp", "f2ca", "c_hmcnn", "hmcn_f", "top_down", "chorus")
 SPARSE = [
     {"method": method, "name": f"{method}_self_trained", "self_training": {}}

@@ -84,7 +84,7 @@ def plot_differences(tests: Sequence[Mapping[str, Any]], measure: str) -> Any:
     panel.axvline(0, color="0.4", linewidth=1)
     panel.set_yticks(range(len(rows)), [row["second"] for row in rows], fontsize=8)
     panel.set_ylim(-0.6, max(len(rows), 1) - 0.4)
-    panel.set_title(f"{best} is ahead by, {title(measure)}", fontsize=9)
+    panel.set_title(f"Lead of {best}: {title(measure)}", fontsize=9)
     panel.tick_params(axis="x", labelsize=7)
     panel.grid(axis="x", color="0.9", linewidth=0.6)
     panel.set_axisbelow(True)
