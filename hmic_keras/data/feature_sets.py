@@ -229,7 +229,7 @@ class FeatureSplits:
         if not path.is_file():
             raise LabelError(f"{path}: no such file. Name one that `FeatureSplits.save` wrote.")
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive.files}
             taxonomy = Taxonomy.from_dict(json.loads(str(arrays["taxonomy"])))
             parts = {

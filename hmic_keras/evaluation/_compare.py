@@ -1,5 +1,6 @@
 """`compare`: contenders and seeds on one data set, to tables, tests and plots."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -165,8 +166,15 @@ def collect(
                 level: _or_none(metrics.prevalence_baseline(data.test.labels[level]))
                 for level in taxonomy.levels
             },
-            "protocol": plan.protocol.to_dict(),
-            "contenders": [contender.to_dict() for contender in contenders],
+            # As JSON reads it back, lists for tuples.
+            **json.loads(
+                json.dumps(
+                    {
+                        "protocol": plan.protocol.to_dict(),
+                        "contenders": [contender.to_dict() for contender in contenders],
+                    }
+                )
+            ),
             "seeds": list(common),
             "complete": len(common) == len(seeds),
         },
