@@ -1,0 +1,86 @@
+// An attention map as a table: what each family's score was made of.
+
+import { element, percent, spoken } from "./dom.js";
+
+export class AttentionMap {
+  #cells;
+  #strongest;
+
+  /**
+   * @param {HTMLElement} parent emptied and filled
+   * @param {import("./manifest.js").ModelCard} card
+   * @param {string} level the coarser level
+   * @param {Map<string, string>} hues by level and class
+   */
+  constructor(parent, card, level, hues) {
+    this.axes = card.attentionAxes(level);
+    const { parents, columns } = this.axes;
+    // Columns by family, so that the hierarchy shows as blocks.
+    this.order = columns
+      .map((_, i) => i)
+      .sort((a, b) => this.#family(a) - this.#family(b) || a - b);
+    this.#cells = parents.map(({ members }) =>
+      this.order.map((i) => element(members.has(i) ? "td.member" : "td")),
+    );
+    this.#strongest = parents.map(() => element("td.strongest"));
+    const head = this.order.map((i) =>
+      element("th", { scope: "col" }, element("span", {}, spoken(columns[i].name))),
+    );
+    const body = parents.map(({ name }, r) =>
+      element(
+        "tr",
+        { "--hue": hues.get(`${level}\n${name}`) },
+        element("th", { scope: "row" }, spoken(name)),
+        ...this.#cells[r],
+        this.#strongest[r],
+      ),
+    );
+    parent.replaceChildren(
+      element(
+        "table",
+        {},
+        element("caption.unseen", {}, `Attention of the level ${level} over finer classes`),
+        element(
+          "thead",
+          {},
+          element(
+            "tr",
+            {},
+            element("td"),
+            ...head,
+            element("th.strongest", { scope: "col" }, "strongest"),
+          ),
+        ),
+        element("tbody", {}, ...body),
+      ),
+    );
+  }
+
+  #family(column) {
+    const found = this.axes.parents.findIndex(({ members }) => members.has(column));
+    return found < 0 ? this.axes.parents.length : found;
+  }
+
+  /**
+   * @param {ArrayLike<number>} flat the map, row by row; either with a row for every class of
+   *     the level or for those with children only
+   */
+  show(flat) {
+    const { rows, parents, columns } = this.axes;
+    const width = columns.length;
+    const every = flat.length === rows.length * width;
+    const highest = Math.max(...flat, Number.MIN_VALUE);
+    parents.forEach((row, r) => {
+      const start = (every ? rows.indexOf(row) : r) * width;
+      const values = Array.from({ length: width }, (_, i) => flat[start + i]);
+      this.order.forEach((i, at) => {
+        const cell = this.#cells[r][at];
+        cell.style.setProperty("--weight", values[i] / highest);
+        cell.title = `${spoken(row.name)} from ${spoken(columns[i].name)}: ${percent(values[i])}`;
+        cell.replaceChildren(element("span.unseen", {}, percent(values[i])));
+      });
+      const best = values.indexOf(Math.max(...values));
+      this.#strongest[r].textContent = `${spoken(columns[best].name)} ${percent(values[best])}`;
+    });
+  }
+}
