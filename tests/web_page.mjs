@@ -24,11 +24,10 @@ const browser = await chromium.launch({
 const context = await browser.newContext({ permissions: ["microphone"] });
 const seen = { requests: [], problems: [], answers: {}, messages: {} };
 context.on("request", (request) => seen.requests.push(request.url()));
+context.setDefaultTimeout(120_000);
 const page = await context.newPage();
-page.on("console", (message) => {
-  if (["error", "warning"].includes(message.type())) seen.problems.push(message.text());
-});
-page.on("pageerror", (error) => seen.problems.push(String(error)));
+page.on("console", (message) => seen.problems.push(`${message.type()}: ${message.text()}`));
+page.on("pageerror", (error) => seen.problems.push(`pageerror: ${error}`));
 
 try {
   await openPage();
@@ -37,14 +36,11 @@ try {
   for (const shot of spec.screenshots ?? []) await takeScreenshot(shot);
   seen.refused = {};
   for (const [name, paths] of Object.entries(spec.refused)) {
-    await page.reload();
-    await ready();
+    await page.evaluate(() => delete document.getElementById("status").dataset.kind);
     await page.setInputFiles("#file", paths);
     await page.waitForSelector('#status[data-kind="error"]');
     seen.refused[name] = await page.textContent("#status");
   }
-  await page.reload();
-  await ready();
   await page.waitForSelector("#offline:not([hidden])");
   await context.setOffline(true);
   await page.reload();
@@ -118,8 +114,12 @@ function readAnswer() {
 
 async function listen() {
   await page.click("#microphone");
-  // The window of the model, full of sound.
-  await page.waitForTimeout(spec.listenMilliseconds);
+  // The window of the model, full of sound, and once more: a device begins with silence.
+  await page.waitForFunction(
+    (scope) => document.getElementById("scope").textContent === scope,
+    spec.fullWindow,
+  );
+  await page.waitForTimeout(spec.windowMilliseconds);
   const answer = await readAnswer();
   const level = await page.evaluate(() =>
     Number(document.getElementById("level").style.getPropertyValue("--level")),

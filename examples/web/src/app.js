@@ -4,7 +4,7 @@ import { AttentionMap } from "./attention.js";
 import { decode, Microphone } from "./audio.js";
 import { Bars } from "./bars.js";
 import { element, spoken } from "./dom.js";
-import { ATTENTION_SUFFIX, MANIFEST } from "./manifest.js";
+import { ATTENTION_PREFIX, MANIFEST } from "./manifest.js";
 import { Model } from "./model.js";
 import { drawTimeline } from "./timeline.js";
 import { frameStarts, InputError, meanRow, peak, SILENCE_PEAK, windowAt } from "./windows.js";
@@ -116,7 +116,7 @@ function show(answer) {
         )
       : [element("li.none", {}, "Nothing above its threshold")]),
   );
-  for (const { level, map } of maps) map.show(answer[level + ATTENTION_SUFFIX]);
+  for (const { level, map } of maps) map.show(answer[ATTENTION_PREFIX + level]);
   $("attention").hidden = !maps.length;
 }
 
@@ -218,13 +218,14 @@ async function listen() {
   $("timeline").hidden = true;
   $("playback").hidden = true;
   $("whole").hidden = true;
-  $("scope").textContent = `the last ${windowSeconds} s`;
   say("Listening to the microphone.");
   drawLevel(opened);
   while (mine === activity) {
     if (opened.heard >= Math.min(LIVE_MIN_SECONDS, windowSeconds)) {
       const answer = await score(windowAt(opened.latest(), 0, windowSamples));
       if (mine !== activity) return;
+      const heard = Math.min(windowSeconds, opened.heard);
+      $("scope").textContent = `the last ${Number(heard.toFixed(1))} s`;
       show(answer);
     }
     await pause(LIVE_MILLISECONDS);

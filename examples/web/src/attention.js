@@ -13,20 +13,23 @@ export class AttentionMap {
    * @param {Map<string, string>} hues by level and class
    */
   constructor(parent, card, level, hues) {
-    this.axes = card.attentionAxes(level);
-    const { parents, columns } = this.axes;
+    const { rows, columns } = card.attentionAxes(level);
+    this.columns = columns;
+    this.parents = rows
+      .map((row, index) => ({ ...row, index }))
+      .filter(({ members }) => members.size);
     // Columns by family, so that the hierarchy shows as blocks.
     this.order = columns
       .map((_, i) => i)
       .sort((a, b) => this.#family(a) - this.#family(b) || a - b);
-    this.#cells = parents.map(({ members }) =>
+    this.#cells = this.parents.map(({ members }) =>
       this.order.map((i) => element(members.has(i) ? "td.member" : "td")),
     );
-    this.#strongest = parents.map(() => element("td.strongest"));
+    this.#strongest = this.parents.map(() => element("td.strongest"));
     const head = this.order.map((i) =>
       element("th", { scope: "col" }, element("span", {}, spoken(columns[i].name))),
     );
-    const body = parents.map(({ name }, r) =>
+    const body = this.parents.map(({ name }, r) =>
       element(
         "tr",
         { "--hue": hues.get(`${level}\n${name}`) },
@@ -57,26 +60,20 @@ export class AttentionMap {
   }
 
   #family(column) {
-    const found = this.axes.parents.findIndex(({ members }) => members.has(column));
-    return found < 0 ? this.axes.parents.length : found;
+    const found = this.parents.findIndex(({ members }) => members.has(column));
+    return found < 0 ? this.parents.length : found;
   }
 
-  /**
-   * @param {ArrayLike<number>} flat the map, row by row; either with a row for every class of
-   *     the level or for those with children only
-   */
+  /** @param {ArrayLike<number>} flat the map, row by row, with a row for every class */
   show(flat) {
-    const { rows, parents, columns } = this.axes;
-    const width = columns.length;
-    const every = flat.length === rows.length * width;
+    const { columns, parents } = this;
     const highest = Math.max(...flat, Number.MIN_VALUE);
-    parents.forEach((row, r) => {
-      const start = (every ? rows.indexOf(row) : r) * width;
-      const values = Array.from({ length: width }, (_, i) => flat[start + i]);
+    parents.forEach(({ name, index }, r) => {
+      const values = columns.map((_, i) => flat[index * columns.length + i]);
       this.order.forEach((i, at) => {
         const cell = this.#cells[r][at];
         cell.style.setProperty("--weight", values[i] / highest);
-        cell.title = `${spoken(row.name)} from ${spoken(columns[i].name)}: ${percent(values[i])}`;
+        cell.title = `${spoken(name)} from ${spoken(columns[i].name)}: ${percent(values[i])}`;
         cell.replaceChildren(element("span.unseen", {}, percent(values[i])));
       });
       const best = values.indexOf(Math.max(...values));

@@ -4,21 +4,43 @@ import { InputError } from "./windows.js";
 import { readZip } from "./zip.js";
 
 export const MANIFEST = "manifest.json";
-export const ATTENTION_SUFFIX = "_attention";
+// Before the level's name: the outputs with attention maps, `(1, classes, children)`.
+export const ATTENTION_PREFIX = "attention_";
 
 /**
  * Reads the manifest that an exported TensorFlow Lite file carries.
  * @param {Uint8Array} bytes the file
  * @returns {Promise<object | null>} null if it carries none
+ * @throws {InputError} if it is no such file, or was damaged or altered after export
  */
 export async function embeddedManifest(bytes) {
-  let read;
-  try {
-    read = readZip(bytes).get(MANIFEST);
-    return read ? JSON.parse(new TextDecoder().decode(await read())) : null;
-  } catch (error) {
-    throw new InputError(`The model's metadata cannot be read: ${error.message}.`);
+  if (new TextDecoder().decode(bytes.subarray(4, 8)) !== "TFL3") {
+    throw new InputError("This is no TensorFlow Lite file.");
   }
+  let archive;
+  let manifest = null;
+  try {
+    archive = readZip(bytes);
+    const read = archive.files.get(MANIFEST);
+    if (read) manifest = JSON.parse(new TextDecoder().decode(await read()));
+  } catch (error) {
+    throw new InputError(`The model's metadata was damaged: ${error.message}. Export it again.`);
+  }
+  const stated = manifest?.content_sha256;
+  if (stated && stated !== (await sha256(bytes.subarray(0, archive.start)))) {
+    throw new InputError(
+      "The model is not the one that its metadata describes: the SHA-256 differs. Export it again.",
+    );
+  }
+  return manifest;
+}
+
+async function sha256(bytes) {
+  if (!globalThis.crypto?.subtle) {
+    throw new InputError("Open this page over https or from http://localhost.");
+  }
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** A manifest that was checked, with the hierarchy in the forms the page needs. */
@@ -112,8 +134,9 @@ export class ModelCard {
   }
 
   /**
-   * The axes of an attention map at `level`: the level's classes that have children, and every
-   * class of the levels those children come from, the next finer level first.
+   * The axes of an attention map at `level`: rows are the level's classes, columns every class
+   * of the levels their children come from, the next finer level first. A row without members
+   * belongs to a class without children, which has no map.
    */
   attentionAxes(level) {
     const direct = this.links.filter((link) => link.parentLevel === level);
@@ -128,6 +151,6 @@ export class ModelCard {
           .map((link) => columns.findIndex((c) => c.level === link.level && c.name === link.name)),
       ),
     }));
-    return { rows, parents: rows.filter((row) => row.members.size), columns };
+    return { rows, columns };
   }
 }

@@ -1,6 +1,6 @@
 // A TensorFlow Lite file, its card and the worker that runs it.
 
-import { ATTENTION_SUFFIX, embeddedManifest, ModelCard } from "./manifest.js";
+import { ATTENTION_PREFIX, embeddedManifest, ModelCard } from "./manifest.js";
 import { InputError } from "./windows.js";
 
 /** Calls the worker's actions, one after the other. */
@@ -77,7 +77,7 @@ export class Model {
     this.card = card;
     this.runtime = runtime;
     this.size = size;
-    this.attentionLevels = card.levels.filter((level) => `${level}${ATTENTION_SUFFIX}` in outputs);
+    this.attentionLevels = card.levels.filter((level) => ATTENTION_PREFIX + level in outputs);
   }
 
   /**

@@ -10,14 +10,15 @@ const DEFLATED = 8;
 /**
  * Reads the directory of an archive at the end of `bytes`.
  * @param {Uint8Array} bytes
- * @returns {Map<string, () => Promise<Uint8Array>>} readers by file name; empty if no archive
+ * @returns {{files: Map<string, () => Promise<Uint8Array>>, start: number}} readers by file name,
+ *     none if there is no archive, and where the archive starts
  * @throws {Error} if the archive is damaged
  */
 export function readZip(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const end = findEnd(view);
   const files = new Map();
-  if (end < 0) return files;
+  if (end < 0) return { files, start: bytes.length };
   const count = view.getUint16(end + 10, true);
   const size = view.getUint32(end + 12, true);
   // Offsets count from the archive's or the whole file's start, depending on who wrote it; the
@@ -25,6 +26,7 @@ export function readZip(bytes) {
   const directory = end - size;
   const shift = directory - view.getUint32(end + 16, true);
   let at = directory;
+  let start = directory;
   for (let i = 0; i < count; i++) {
     if (at < 0 || at + 46 > end || view.getUint32(at, true) !== ENTRY) {
       throw new Error("the archive in the file is damaged");
@@ -36,10 +38,11 @@ export function readZip(bytes) {
       size: view.getUint32(at + 20, true),
       offset: view.getUint32(at + 42, true) + shift,
     };
+    start = Math.min(start, entry.offset);
     files.set(name, () => readEntry(bytes, view, entry, name));
     at += 46 + nameLength + view.getUint16(at + 30, true) + view.getUint16(at + 32, true);
   }
-  return files;
+  return { files, start };
 }
 
 function findEnd(view) {
