@@ -313,7 +313,8 @@ def sounds(tmp_path_factory):
     loud = soxr.resample(stereo, 16000, 44100, quality="VHQ")
     audio_files.write(folder / "stereo.flac", loud, 44100)
     audio_files.write(folder / "short.wav", audio_files.tone(0.7, 48000), 48000)
-    audio_files.write(folder / "steady.wav", audio_files.tone(3.0, 48000, 1), 48000)
+    singing = soxr.resample(load_audio(CLIP.with_name("00030.ogg")), 16000, 48000)
+    audio_files.write(folder / "singing.wav", singing, 48000)
     audio_files.write(folder / "tiny.wav", audio_files.tone(0.05, 16000), 16000)
     (folder / "words.mp3").write_text("Not a sound.", "utf-8")
     return folder
@@ -354,7 +355,7 @@ def visit(node, browser, packages, sounds, attentive, tmp_path_factory):
             "model": [os.fspath(attentive / "model.tflite")],
             "explained": [os.fspath(CLIP)],
         },
-        "microphone": os.fspath(sounds / "steady.wav"),
+        "microphone": os.fspath(sounds / "singing.wav"),
         "fullWindow": "the last 3 s",
         "windowMilliseconds": 4000,
         "refused": {
@@ -452,16 +453,16 @@ def test_the_microphone_is_heard(visit, predictor, sounds):
     heard = visit["microphone"]
     assert heard["live"] is True
     assert heard["level"] > 0.3
-    # The browser plays the steady sound from wherever it is in it, so its answer must hold for
-    # every start.
-    steady = load_audio(sounds / "steady.wav")
-    starts = np.stack([np.roll(steady, -start) for start in range(0, 1600, 37)])
-    expected = predictor.score_windows(starts)
+    # The browser plays the clip in a loop, and the page may look at it from any point on. It
+    # may also lose a few samples on a busy machine, which is why this is a clear case.
+    clip = load_audio(sounds / "singing.wav")
+    turns = np.stack([np.roll(clip, -start) for start in range(0, len(clip), 1600)])
+    expected = predictor.score_windows(turns)
+    assert expected["fine"][:, class_order(predictor)["fine"].index("voice")].min() > 0.9
+    assert heard["heard"][0] == "voice"
     for level, values in scores(heard, predictor).items():
         low, high = expected[level].min(axis=0), expected[level].max(axis=0)
-        assert (high - low).max() < 0.1, "the sound is not steady enough to compare with"
-        assert (values >= low - TOLERANCE).all()
-        assert (values <= high + TOLERANCE).all()
+        assert ((values >= low - 0.05) & (values <= high + 0.05)).all(), values
 
 
 @pytest.mark.slow
