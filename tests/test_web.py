@@ -13,6 +13,7 @@ import subprocess
 import threading
 import zipfile
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 
 import audio_files
@@ -77,10 +78,11 @@ def test_windows_are_cut_as_predictor_cuts_them(javascript):
         cases.append((samples, window, int(rng.integers(1, window + 1))))
     found = javascript(
         """import { frameStarts, windowAt } from "@/windows.js";
-        console.log(JSON.stringify(data.map(([samples, window, hop]) =>
-          frameStarts(samples, window, hop).map((start) =>
-            Array.from(windowAt(Float32Array.from({ length: samples }, (_, i) => i), start, window))
-          ))));""",
+        console.log(JSON.stringify(data.map(([samples, window, hop]) => {
+          const waveform = Float32Array.from({ length: samples }, (_, i) => i);
+          return frameStarts(samples, window, hop).map((start) =>
+            Array.from(windowAt(waveform, start, window)));
+        })));""",
         cases,
     )
     for (samples, window, hop), windows in zip(cases, found, strict=True):
@@ -184,7 +186,8 @@ def test_the_manifest_in_a_model_is_read(javascript, tmp_path):
     manifest = {"input": "waveform", "name": "Bässe"}
     paths = [plain]
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        paths.append(append(shutil.copy(plain, tmp_path / f"{method}.tflite"), manifest, method))
+        copy = shutil.copy(plain, tmp_path / f"{method}.tflite")
+        paths.append(append(copy, manifest, method))
     assert read_embedded(javascript, paths) == [None, manifest, manifest]
 
 
@@ -323,7 +326,7 @@ def sounds(tmp_path_factory):
 @pytest.fixture(scope="session")
 def attentive(tmp_path_factory):
     """The demo model, quantised, as a file that also answers its attention maps."""
-    pytest.importorskip("ai_edge_quantizer")
+    need(find_spec("ai_edge_quantizer"), "ai-edge-quantizer is not installed")
     from hmic_keras.export import export_model
 
     folder = tmp_path_factory.mktemp("attentive") / "model"
@@ -416,7 +419,7 @@ def test_bars_carry_names_thresholds_and_what_is_present(visit, predictor):
     assert answer["heard"] == [n.replace("_", " ") for n, _ in expected.tags("fine")]
     for level, classes in class_order(predictor).items():
         present = dict(expected.tags(level))
-        assert list(answer["bars"][level]) != [] and set(answer["bars"][level]) == set(classes)
+        assert set(answer["bars"][level]) == set(classes)
         for name, threshold in zip(classes, predictor.thresholds[level], strict=True):
             bar = answer["bars"][level][name]
             assert bar["threshold"] == pytest.approx(threshold)

@@ -108,6 +108,9 @@ async function score(waveform) {
 
 function show(answer) {
   bars.show(answer);
+  // A screen reader reads out what a clip was found to hold, but not twice a second.
+  const live = "live" in document.body.dataset || !player.paused;
+  $("heard").setAttribute("aria-live", live ? "off" : "polite");
   const found = bars.present(answer, model.card.finest);
   $("heard").replaceChildren(
     ...(found.length

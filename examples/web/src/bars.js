@@ -14,7 +14,7 @@ export class Bars {
     const trees = card.trees();
     this.hues = new Map();
     const longest = Math.max(...Object.values(card.classes).flatMap((all) => all.map((n) => n.length)));
-    parent.style.setProperty("--name-width", `${Math.min(24, Math.max(9, longest + 1))}ch`);
+    parent.style.setProperty("--name-width", `${Math.min(22, Math.max(9, 0.85 * (longest + 1)))}ch`);
     parent.replaceChildren(
       ...trees.map((tree, i) => {
         const hue = String(Math.round((i * 360) / trees.length + 20) % 360);
