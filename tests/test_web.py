@@ -360,7 +360,7 @@ def visit(node, browser, packages, sounds, attentive, tmp_path_factory):
             "explained": [os.fspath(CLIP)],
         },
         "microphone": os.fspath(sounds / "singing.wav"),
-        "fullWindow": "the last 3 s",
+        "fullWindow": "in the last 3 s",
         "windowMilliseconds": 4000,
         "refused": {
             "words": [os.fspath(sounds / "words.mp3")],

@@ -70,7 +70,8 @@ async function useModel(loaded) {
   });
   $("maps").replaceChildren(...maps.map(({ frame }) => frame));
   $("attention").hidden = true;
-  $("heard").replaceChildren();
+  $("heard").replaceChildren(element("li.none", {}, "Open a file, or let the page listen."));
+  $("scope").textContent = "";
   $("timeline").hidden = true;
   describe(card);
   $("controls").disabled = false;
@@ -88,7 +89,7 @@ function describe(card) {
     audio: `${card.sampleRate / 1000} kHz mono, windows of ${card.windowSeconds} s`,
     file: `${(model.size / 1e6).toFixed(2)} MB`,
     runtime: model.runtime.includes("compat") ? "LiteRT.js, WebAssembly" : "LiteRT.js, relaxed SIMD",
-    window: "",
+    window: "–",
   };
   $("facts").replaceChildren(
     ...Object.entries(facts)
@@ -164,7 +165,7 @@ async function openClip(name, bytes) {
 }
 
 function showWhole() {
-  $("scope").textContent = "the whole clip";
+  $("scope").textContent = "in the whole clip";
   $("whole").hidden = true;
   show(clip.answer);
 }
@@ -228,7 +229,7 @@ async function listen() {
       const answer = await score(windowAt(opened.latest(), 0, windowSamples));
       if (mine !== activity) return;
       const heard = Math.min(windowSeconds, opened.heard);
-      $("scope").textContent = `the last ${Number(heard.toFixed(1))} s`;
+      $("scope").textContent = `in the last ${Number(heard.toFixed(1))} s`;
       show(answer);
     }
     await pause(LIVE_MILLISECONDS);

@@ -72,7 +72,7 @@ export class Bars {
         "aria-valuetext",
         answer ? `${percent(score)}, ${present ? "present" : "absent"}` : "no answer yet",
       );
-      value.textContent = answer ? score.toFixed(2) : "";
+      value.textContent = answer ? score.toFixed(2) : "–";
     }
   }
 
