@@ -17,8 +17,21 @@ MANIFEST = "manifest.json"
 FILES: Mapping[str, str] = {
     "keras": "model.keras",
     "savedmodel": "saved_model",
-    "tflite": "model.tflite",
+    "float32": "model.tflite",
+    "float16": "model_float16.tflite",
+    "dynamic_int8": "model_dynamic_int8.tflite",
+    "weight_int8": "model_weight_int8.tflite",
+    "static_int8": "model_static_int8.tflite",
+    "w4": "model_w4.tflite",
+    "onnx": "model.onnx",
 }
+"""The formats, the first ones preferred, and what each is called in a model's folder."""
+ALIASES: Mapping[str, str] = {"tflite": "float32"}
+"""Other names of formats."""
+ASSETS = "assets.extra"
+"""The folder in a SavedModel that holds its manifest; TensorFlow leaves it alone."""
+ONNX_ENTRY = "hmic_keras"
+"""The metadata of an ONNX file that is its manifest."""
 
 __all__ = ["DEFAULT_MODEL", "load_model", "names", "read_manifest", "resolve"]
 

@@ -275,7 +275,7 @@ def test_export_writes_the_formats_asked_for(hmic, trained, tmp_path):
     lines = done.out.splitlines()
     assert lines[0] == f"keras: {out / 'model.keras'}"
     assert lines[1].startswith(
-        f"tflite: {out / 'model.tflite'}, differs from Keras by at most "
+        f"float32: {out / 'model.tflite'}, differs from Keras by at most "
     )
     assert done.err.strip() == ""
 

@@ -7,7 +7,7 @@ import pytest
 from layer_contract import check_layer
 
 from hmic_keras.layers import LogMelSpectrogram
-from hmic_keras.layers._functional import mel_filters
+from hmic_keras._mel import mel_filters
 
 SMALL = {
     "sample_rate": 8000,

@@ -18,6 +18,9 @@ ROOT = "hmic_keras"
 FLOORS = {
     "errors": 0,
     "_files": 0,
+    "_mel": 0,
+    "_tflite_file": 0,
+    "_versions": 0,
     "config": 0,
     "_links": 0,
     "metrics": 0,
@@ -204,7 +207,8 @@ def test_layers_know_no_taxonomy():
     assert len(names) >= 5
     targets = {module_of(one.target) for one in OWN if one.importer in names}
     outside = {target for target in targets if not target.startswith(f"{ROOT}.layers")}
-    assert outside == set()
+    # Plain NumPy, shared with those who run a model without Keras.
+    assert outside <= {f"{ROOT}._mel"}
     roots = {one.target.split(".")[0] for name in names for one in IMPORTS[name]}
     assert "tensorflow" not in roots
 

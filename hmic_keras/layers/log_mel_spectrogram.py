@@ -4,7 +4,8 @@ from typing import Any
 
 import keras
 
-from ._functional import log_mel, mel_filters
+from .._mel import mel_filters
+from ._functional import log_mel
 
 
 @keras.saving.register_keras_serializable(package="hmic_keras")

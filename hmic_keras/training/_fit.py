@@ -4,17 +4,16 @@ import dataclasses
 import logging
 import math
 import os
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 import keras
 import numpy as np
 
-from .. import __version__, layers
+from .. import layers
+from .._versions import versions
 from ..config import ModelConfig, TrainConfig
 from ..data.pipeline import audio_errors, make_dataset
 from ..errors import HmicError, LabelError, ModelError
@@ -231,13 +230,6 @@ def fit(
         seconds,
         progress.best_epoch if progress.best_weights else len(checkpoints.epochs),
     )
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the libraries a result depends on."""
-    names = ("tensorflow", "keras", "numpy")
-    found = {name: metadata.version(name) for name in names}
-    return {"hmic_keras": __version__, "python": platform.python_version(), **found}
 
 
 @contextmanager

@@ -1,0 +1,107 @@
+"""Quantising a TensorFlow Lite model after training, with ai-edge-quantizer."""
+
+import io
+import json
+import re
+import warnings
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from typing import Any
+
+import numpy as np
+
+from ..errors import MissingDependencyError, ModelError
+
+SCHEMES = ("dynamic_int8", "weight_int8", "static_int8", "w4")
+TOOL = "ai-edge-quantizer"
+# Where the weights are. The rest of a network is cheap, and exact in float.
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "CONV_2D_TRANSPOSE", "FULLY_CONNECTED")
+
+
+def quantise(
+    content: bytes,
+    scheme: str,
+    *,
+    keep_float: Sequence[str] = (),
+    calibration: np.ndarray | None = None,
+) -> tuple[bytes, list[dict[str, Any]]]:
+    """Quantises the convolutions and dense layers of a float32 model; its input stays float.
+
+    - `dynamic_int8`: int8 weights; inputs of each operation are quantised while it runs.
+    - `weight_int8`: int8 weights, made float again as they are used.
+    - `w4`: as `dynamic_int8` with weights of 4 bits, where there are kernels for it.
+    - `static_int8`: int8 weights and inputs of these operations, with ranges found on
+      calibration inputs. All else stays float: softmax and weighted sums of attention, for one,
+      do not survive int8.
+
+    Args:
+        content: The float32 model, with one signature of one input.
+        scheme: One of `SCHEMES`.
+        keep_float: Names of layers that stay float: a log-mel front end does not survive int8.
+        calibration: For `static_int8`, typical inputs `(count, *input_shape)`.
+
+    Returns:
+        The quantised model, and the quantizer's recipe as JSON-able values.
+
+    Raises:
+        MissingDependencyError: If ai-edge-quantizer is not installed.
+        ModelError: If calibration inputs are missing or cannot be used.
+    """
+    if scheme not in SCHEMES:
+        raise ModelError(f"`scheme` must be one of {list(SCHEMES)}. Received: {scheme!r}")
+    try:
+        from ai_edge_quantizer import quantizer
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"Quantised formats need {TOOL}: pip install 'hmic-keras[export]'."
+        ) from error
+    recipe = _recipe(scheme, keep_float)
+    tool = quantizer.Quantizer(content, recipe)
+    ranges = None
+    if scheme == "static_int8":
+        # It shows a bar and remarks on its own use of memory.
+        with redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ranges = tool.calibrate(_signature_inputs(content, calibration), num_threads=1)
+    found = tool.quantize(ranges, enable_progress_report=False)
+    return bytes(found.quantized_model), recipe
+
+
+def _recipe(scheme: str, keep_float: Sequence[str]) -> list[dict[str, Any]]:
+    from ai_edge_quantizer import qtyping, recipe_manager
+
+    names = qtyping.TFLOperationName
+    manager = recipe_manager.RecipeManager()
+    for name in map(names, _WEIGHTED):
+        if scheme == "static_int8":
+            manager.add_static_config(".*", name, 8, 8)
+        elif scheme == "weight_int8":
+            manager.add_weight_only_config(".*", name, 8)
+        else:
+            four = scheme == "w4" and name in (names.CONV_2D, names.FULLY_CONNECTED)
+            manager.add_dynamic_config(".*", name, 4 if four else 8)
+    for name in (names.INPUT, names.OUTPUT):
+        manager.add_quantization_config(".*", name, None, "no_quantize")
+    for layer in keep_float:
+        manager.add_quantization_config(
+            f"/{re.escape(layer)}(_[0-9]+)?/", names.ALL_SUPPORTED, None, "no_quantize"
+        )
+    return json.loads(json.dumps(manager.get_quantization_recipe()))
+
+
+def _signature_inputs(content: bytes, calibration: np.ndarray | None) -> dict[str, Any]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(model_content=content).get_signature_runner()
+    ((name, details),) = runner.get_input_details().items()
+    shape = tuple(details["shape"][1:])
+    given = None if calibration is None else np.asarray(calibration, "float32")
+    if given is None or given.shape[1:] != shape or not len(given):
+        received = "none" if given is None else f"shape {given.shape}"
+        raise ModelError(
+            f"'static_int8' finds its ranges on `calibration`, typical inputs (count, "
+            f"{', '.join(map(str, shape))}). Received: {received}"
+        )
+    if not np.isfinite(given).all():
+        raise ModelError("`calibration` must be finite. Received: NaN or infinity in it.")
+    return {"serving_default": [{name: row[np.newaxis]} for row in given]}
