@@ -55,6 +55,10 @@ class HierarchicalModel(keras.Model):
     the hierarchy. The taxonomy and the manifest (audio settings, thresholds, provenance) are
     part of the config, so one `.keras` file holds all that is needed to use it.
 
+    A layer with a method `loss_view(labels, scores)`, such as `layers.MaxConstraint`, says what
+    the loss compares in training. Metrics of training then see what such a layer passes on in
+    training; those of validation see its answers.
+
     Build it with `hmic_keras.build_model`.
     """
 
@@ -204,10 +208,16 @@ class HierarchicalModel(keras.Model):
             LabelError: If the labels are not a dict by level or lack a level with a loss.
         """
         self._check_labels(y)
-        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        compared, answers = (y, y_pred), y_pred
+        if training and isinstance(y, Mapping):
+            # What a method is trained on is not always what it answers.
+            for layer in self.layers:
+                if hasattr(layer, "loss_view"):
+                    compared, answers = layer.loss_view(*compared), layer.answer(answers)
+        loss = super().compute_loss(x, *compared, sample_weight, training)
         if self._training is None or self._training.tracker is None:
             return loss
-        return loss + self._training.penalty(y_pred)
+        return loss + self._training.penalty(answers)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the functional config with the manifest."""

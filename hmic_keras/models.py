@@ -1,6 +1,6 @@
 """`build_model`: taxonomy, backbone and joint-training method to one functional model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from . import backbones, heads
 from .config import AudioConfig
 from .errors import ModelError, first_line
 from .hierarchical_model import HierarchicalModel
-from .layers import LogMelSpectrogram, SpecAugment
+from .layers import AncestorClosure, LogMelSpectrogram, SpecAugment
 from .taxonomy import Taxonomy
 
 INPUTS = ("waveform", "log_mel", "embedding")
@@ -30,6 +30,7 @@ def build_model(
     backbone_options: Mapping[str, Any] | None = None,
     method_options: Mapping[str, Any] | None = None,
     spec_augment: Mapping[str, Any] | None = None,
+    consistent: bool = False,
     name: str | None = None,
 ) -> HierarchicalModel:
     """Builds a functional model that classifies every level of a taxonomy jointly.
@@ -43,7 +44,8 @@ def build_model(
         backbone: For waveforms or log-mel spectrograms `"conv"`, `"conv_attention"`,
             `"musicnn"`, `"short_chunk_res"`, or an image model as `keras.applications` spells
             it, such as `"MobileNetV3Small"`; for embeddings `"mlp"`.
-        method: `"multitask"`, `"gmp"` or `"f2ca"`.
+        method: `"independent"`, `"multitask"`, `"gmp"`, `"f2ca"`, `"c_hmcnn"`, `"hmcn_f"` or
+            `"top_down"`; docs/methods.md explains them.
         input: `"waveform"` for float32 `(batch, samples)` in [-1, 1] at the sample rate of
             `audio`, any length from 1 s; `"log_mel"` for `(batch, frames, mels)`; or
             `"embedding"` for `(batch, dim)` or `(batch, time, dim)`.
@@ -55,6 +57,9 @@ def build_model(
         method_options: Keyword arguments of the method, such as `{"num_heads": 8}`.
         spec_augment: Arguments of `layers.SpecAugment`, which then masks the log-mel
             spectrogram in training; nothing by default.
+        consistent: Whether no class may answer less than one of its descendants: in answers,
+            not in training, `layers.AncestorClosure` raises it. Changes nothing where a method
+            obeys the hierarchy by itself.
         name: Name of the model.
 
     Returns:
@@ -78,6 +83,8 @@ def build_model(
         )
     if not isinstance(audio or AudioConfig(), AudioConfig):
         raise ModelError(f"`audio` must be an AudioConfig. Received: {audio!r}")
+    if not isinstance(consistent, bool):
+        raise ModelError(f"`consistent` must be True or False. Received: {consistent!r}")
     extract, classify = backbones.get(backbone), heads.get(method)
     audio = backbones.audio_for(backbone, _options("backbone_options", backbone_options), audio)
     inputs = keras.Input(_input_shape(input, input_shape, audio), name=input)
@@ -86,9 +93,20 @@ def build_model(
         x = LogMelSpectrogram(**audio.to_dict(), name="log_mel_spectrogram")(x)
     if spec_augment is not None:
         x = _spec_augment(x, spec_augment, input)
-    sequence = _call(extract, "backbone_options", backbone_options, x)
-    features = heads.Features(sequence, _pool_time(sequence))
-    scores = _call(classify, "method_options", method_options, features, taxonomy)
+
+    def features(x: Any) -> heads.Features:
+        sequence = _call(extract, "backbone_options", backbone_options, x)
+        return heads.Features(sequence, _pool_time(sequence))
+
+    found: Any
+    if method in heads.SEPARATE:
+        found = {level: _separate(features, x, level) for level in taxonomy.levels}
+    else:
+        found = features(x)
+    scores = _call(classify, "method_options", method_options, found, taxonomy)
+    if consistent:
+        links = taxonomy.linked_levels()
+        scores = AncestorClosure(links, dtype="float32", name="ancestor_closure")(scores)
     outputs = {
         # The output keeps its level's name and full precision whatever made it.
         level: layers.Identity(dtype="float32", name=level)(scores[level])
@@ -103,6 +121,7 @@ def build_model(
         audio=audio.to_dict(),
         backbone={"name": backbone, "options": _recorded(backbone_options)},
         method={"name": method, "options": dict(method_options or {})},
+        consistent=consistent,
     )
     return model
 
@@ -135,6 +154,14 @@ def _input_shape(
             f"Received: {shape}"
         )
     return shape
+
+
+def _separate(features: Callable[[Any], heads.Features], x: Any, level: str) -> heads.Features:
+    """Applies a backbone as a model of its own, so that nothing is shared between levels."""
+    inputs = keras.Input(batch_shape=x.shape, dtype=x.dtype, name=f"{level}_input")
+    inner = features(inputs)
+    outputs = [inner.sequence, inner.embedding]
+    return heads.Features(*keras.Model(inputs, outputs, name=f"{level}_backbone")(x))
 
 
 def _pool_time(sequence: Any) -> Any:

@@ -18,7 +18,7 @@ from hmic_keras.hierarchical_model import HierarchicalModel
 from hmic_keras.losses import MaskedBinaryCrossentropy
 from hmic_keras.streaming_metrics import MeanAveragePrecision
 
-METHODS = ("multitask", "gmp", "f2ca")
+METHODS = ("multitask", "gmp", "f2ca", "independent", "c_hmcnn", "top_down")
 AUDIO = AudioConfig(n_fft=512, window_length=400, n_mels=16, hop_length=400)
 INPUTS = {
     "waveform": ({"audio": AUDIO, "backbone_options": {"width": 4}}, (16000,)),
@@ -578,7 +578,8 @@ def test_mixed_precision_gives_full_precision_outputs(policy, method):
     finally:
         keras.config.set_dtype_policy(before)
     half.set_weights(full.get_weights())
-    assert half.get_layer("conv1").compute_dtype == policy[len("mixed_") :]
+    backbone = half.get_layer("fine_backbone") if method == "independent" else half
+    assert backbone.get_layer("conv1").compute_dtype == policy[len("mixed_") :]
     expected = full(waveforms)
     for level, values in half(waveforms).items():
         assert keras.backend.standardize_dtype(values.dtype) == "float32"
@@ -618,7 +619,7 @@ def test_runs_in_tflite(method, tmp_path):
     [
         ({"taxonomy": "openmic"}, r"Taxonomy.load\('openmic'\)"),
         ({"backbone": "resnet"}, r"one of \['conv', .*'MobileNetV3Small'.*'resnet'"),
-        ({"method": "gpm"}, r"`method` must be one of \['f2ca', 'gmp', 'multitask'\].*'gpm'"),
+        ({"method": "gpm"}, r"`method` must be one of \['c_hmcnn', .*'multitask'.*'gpm'"),
         ({"input": "mp3"}, "`input` must be one of.*'mp3'"),
         ({"input": "embedding", "backbone": "mlp"}, "`input_shape` is needed"),
         ({"input": "embedding", "input_shape": (128,)}, "'conv' takes a log-mel"),

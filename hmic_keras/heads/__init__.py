@@ -1,6 +1,7 @@
 """Joint-training methods, one per file, and the registry of their names in the literature.
 
-A head is a function from `Features` and a `Taxonomy` to symbolic probabilities by level.
+A head is a function from `Features` and a `Taxonomy` to symbolic probabilities by level; one
+named in `SEPARATE` takes `Features` by level.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,24 +9,41 @@ from typing import Any
 
 from ..errors import ModelError
 from ._common import Children, Features, children_of
+from .c_hmcnn import c_hmcnn
 from .f2ca import f2ca
 from .gmp import gmp
+from .independent import independent
 from .multitask import multitask
+from .top_down import top_down
 
 Head = Callable[..., dict[str, Any]]
 
-HEADS: Mapping[str, Head] = {"f2ca": f2ca, "gmp": gmp, "multitask": multitask}
+HEADS: Mapping[str, Head] = {
+    "c_hmcnn": c_hmcnn,
+    "f2ca": f2ca,
+    "gmp": gmp,
+    "independent": independent,
+    "multitask": multitask,
+    "top_down": top_down,
+}
+# Methods whose levels share nothing: they are given `Features` by level, each from a backbone
+# of its own.
+SEPARATE = frozenset({"independent"})
 
 __all__ = [
     "HEADS",
+    "SEPARATE",
     "Children",
     "Features",
     "Head",
+    "c_hmcnn",
     "children_of",
     "f2ca",
     "get",
     "gmp",
+    "independent",
     "multitask",
+    "top_down",
 ]
 
 

@@ -89,3 +89,18 @@ def pool(scores: Any, links: np.ndarray, num_parents: int, name: str) -> Any:
     """Maximum of each parent's members, in float32."""
     mask = {"links": links.tolist(), "shape": [num_parents, scores.shape[-1]]}
     return GroupedMaxPool(mask, dtype="float32", name=name)(scores)
+
+
+def classifiers(features: Features, taxonomy: Taxonomy) -> dict[str, Any]:
+    """Classifies every level from the same features: probabilities by level."""
+    return {
+        level: classifier(features, len(taxonomy.classes(level)), level)
+        for level in taxonomy.levels
+    }
+
+
+def layer_links(taxonomy: Taxonomy) -> list[list[Any]]:
+    """Returns the direct links as the layers over all levels take them."""
+    return [
+        [parent, child, links.tolist()] for parent, child, links in taxonomy.linked_levels()
+    ]

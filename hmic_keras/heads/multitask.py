@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..taxonomy import Taxonomy
-from ._common import Features, classifier
+from ._common import Features, classifiers
 
 
 def multitask(features: Features, taxonomy: Taxonomy) -> dict[str, Any]:
@@ -19,7 +19,4 @@ def multitask(features: Features, taxonomy: Taxonomy) -> dict[str, Any]:
     Returns:
         Probabilities by level.
     """
-    return {
-        level: classifier(features, len(taxonomy.classes(level)), level)
-        for level in taxonomy.levels
-    }
+    return classifiers(features, taxonomy)

@@ -7,10 +7,12 @@ Importing this package registers everything a saved model of ours refers to, so 
 from .. import hierarchical_model as _hierarchical_model
 from .. import losses as _losses
 from .. import streaming_metrics as _streaming_metrics
+from .ancestor_closure import AncestorClosure
 from .augmentation import Augmentation
 from .fine_to_coarse_attention import FineToCoarseAttention
 from .grouped_max_pool import GroupedMaxPool
 from .log_mel_spectrogram import LogMelSpectrogram
+from .max_constraint import MaxConstraint
 from .mixup import Mixup
 from .random_band_limit import RandomBandLimit
 from .random_clipping import RandomClipping
@@ -20,12 +22,15 @@ from .random_noise import RandomNoise
 from .random_reverb import RandomReverb
 from .spec_augment import SpecAugment
 from .stem_remix import StemRemix
+from .top_down_product import TopDownProduct
 
 __all__ = [
+    "AncestorClosure",
     "Augmentation",
     "FineToCoarseAttention",
     "GroupedMaxPool",
     "LogMelSpectrogram",
+    "MaxConstraint",
     "Mixup",
     "RandomBandLimit",
     "RandomClipping",
@@ -35,6 +40,7 @@ __all__ = [
     "RandomReverb",
     "SpecAugment",
     "StemRemix",
+    "TopDownProduct",
 ]
 
 _REGISTERED = (_hierarchical_model, _losses, _streaming_metrics)

@@ -4,8 +4,8 @@ They hold no state and know no layer, so the Keras 3 layers and a tf_keras twin 
 both call them.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
@@ -57,12 +57,148 @@ def grouped_max(scores: Any, plan: Sequence[tuple[np.ndarray, np.ndarray]]) -> A
         `(..., num_parents)`.
     """
     # Gathered along the first axis, a member is one contiguous row: several times faster.
-    children = ops.moveaxis(scores, -1, 0)
-    pooled = [ops.max(ops.take(children, table, axis=0), axis=1) for _, table in plan]
-    if len(pooled) == 1:
-        return ops.moveaxis(pooled[0], 0, -1)
+    pooled = _reduce_rows(ops.max, ops.moveaxis(scores, -1, 0), plan)
+    return ops.moveaxis(pooled, 0, -1)
+
+
+def _reduce_rows(
+    reduce: Callable[..., Any], rows: Any, plan: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> Any:
+    """Reduces the member rows of each group: `(children, ...)` to `(parents, ...)`."""
+    reduced = [reduce(ops.take(rows, table, axis=0), axis=1) for _, table in plan]
+    if len(reduced) == 1:
+        return reduced[0]
     order = np.argsort(np.concatenate([parents for parents, _ in plan])).astype("int32")
-    return ops.moveaxis(ops.take(ops.concatenate(pooled, axis=0), order, axis=0), 0, -1)
+    return ops.take(ops.concatenate(reduced, axis=0), order, axis=0)
+
+
+class PropagationStep(NamedTuple):
+    """One step of a walk through a hierarchy, over all classes of one depth.
+
+    Attributes:
+        classes: The classes reached in this step.
+        groups: Plan of `grouped_max` that gives each of them its neighbours among the rows at
+            hand; empty in the first step.
+        kept: Which of the rows at hand and of this step's, in that order, are needed later.
+    """
+
+    classes: np.ndarray
+    groups: list[tuple[np.ndarray, np.ndarray]]
+    kept: np.ndarray
+
+
+def propagation_plan(
+    links: np.ndarray, num_classes: int, *, upward: bool
+) -> list[PropagationStep]:
+    """Arranges a hierarchy for `descendant_max` (upward) or `path_product` (downward).
+
+    Every step treats the classes of one depth, the longest path from a root, and keeps the
+    rows that later steps look at. In a tree those are the neighbours of the next step only, so
+    the work is linear in the links; a link over several depths carries its class along.
+
+    Args:
+        links: Integers `(num_links, 2)`: parent and child among all classes.
+        num_classes: Number of classes.
+        upward: Whether parents depend on their children, or children on their parents.
+
+    Returns:
+        The steps in order.
+
+    Raises:
+        ValueError: If the links run in a circle.
+    """
+    depths = _depths(links, num_classes)
+    targets, sources = (links if upward else links[:, ::-1]).T
+    place, carried, steps = np.full(num_classes, -1), np.empty(0, int), []
+    last_use = np.full(num_classes, -1)
+    times = depths.max(initial=0) - depths if upward else depths
+    np.maximum.at(last_use, sources, times[targets])
+    for time in range(times.max(initial=-1) + 1):
+        classes = np.flatnonzero(times == time)
+        rows = np.concatenate([carried, classes])
+        place[rows] = np.arange(len(rows))
+        now = np.flatnonzero(times[targets] == time)
+        groups = np.stack([np.searchsorted(classes, targets[now]), place[sources[now]]], axis=1)
+        if upward:
+            # A class is a member of its own group, so one without children needs no more.
+            own = np.arange(len(classes))
+            groups = np.concatenate([groups, np.stack([own, place[classes]], axis=1)])
+        groups = groups[np.lexsort(groups.T[::-1])]
+        kept = np.flatnonzero(last_use[rows] > time)
+        plan = pooling_plan(groups, len(classes)) if time else []
+        steps.append(PropagationStep(classes.astype("int32"), plan, kept.astype("int32")))
+        carried = rows[kept]
+    return steps
+
+
+def _depths(links: np.ndarray, num_classes: int) -> np.ndarray:
+    """Returns the longest path from a root to each class."""
+    depths = np.zeros(num_classes, int)
+    for _ in range(num_classes + 1):
+        below = depths.copy()
+        np.maximum.at(below, links[:, 1], depths[links[:, 0]] + 1)
+        if (below == depths).all():
+            return depths
+        depths = below
+    raise ValueError(
+        "The links must not run in a circle, since no class is above itself. Received links "
+        f"that lead back to class {int(np.argmax(depths))}"
+    )
+
+
+def descendant_max(scores: Any, plan: Sequence[PropagationStep]) -> Any:
+    """Raises each class to the highest of itself and all classes below it.
+
+    The max-constraint of Giunchiglia and Lukasiewicz (NeurIPS 2020, equation 1), depth by
+    depth along direct links instead of over all pairs of ancestor and descendant.
+
+    Args:
+        scores: `(batch, num_classes)`.
+        plan: From `propagation_plan`, upward.
+
+    Returns:
+        `(batch, num_classes)`; no class is below one of its descendants.
+    """
+
+    def highest(own: Any, rows: Any, step: PropagationStep) -> Any:
+        return _reduce_rows(ops.max, rows, step.groups)
+
+    return _propagate(scores, plan, highest)
+
+
+def path_product(scores: Any, plan: Sequence[PropagationStep]) -> Any:
+    """Multiplies each class with the least of its parents' products.
+
+    Args:
+        scores: Probabilities given the parents, `(batch, num_classes)`.
+        plan: From `propagation_plan`, downward.
+
+    Returns:
+        `(batch, num_classes)`; no class is above one of its ancestors.
+    """
+
+    def scaled(own: Any, rows: Any, step: PropagationStep) -> Any:
+        return own * _reduce_rows(ops.min, rows, step.groups)
+
+    return _propagate(scores, plan, scaled)
+
+
+def _propagate(
+    scores: Any, plan: Sequence[PropagationStep], combine: Callable[..., Any]
+) -> Any:
+    rows = ops.moveaxis(scores, -1, 0)
+    carried, results = None, []
+    for step in plan:
+        own = result = ops.take(rows, step.classes, axis=0)
+        if carried is not None:
+            result = combine(own, ops.concatenate([carried, own], axis=0), step)
+        results.append(result)
+        if not len(step.kept):
+            continue
+        at_hand = result if carried is None else ops.concatenate([carried, result], axis=0)
+        carried = ops.take(at_hand, step.kept, axis=0)
+    order = np.argsort(np.concatenate([step.classes for step in plan])).astype("int32")
+    return ops.moveaxis(ops.take(ops.concatenate(results, axis=0), order, axis=0), 0, -1)
 
 
 def residual_attention(values: Any, queries: Any, residual_weight: float) -> Any:
