@@ -1,31 +1,54 @@
-"""Fine-tuning a Keras 2 model on the labels that were observed."""
+"""Fine-tuning the Keras 2 twin of a model with the model's own loss."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import losses
 from ..errors import ModelError
 from ._legacy import libraries
 
 
+def own_loss(model: Any, loss: Any) -> Callable[..., Any]:
+    """Returns the loss of a model as a function, as `model.compile(loss=loss)` would train it.
+
+    Unobserved labels are left out, and a method that is trained on something else than its
+    answers gets that.
+
+    Args:
+        model: A model from `build_model`; it is not changed.
+        loss: What `compile` takes.
+
+    Returns:
+        Function of inputs, labels by level, answers by level and sample weights.
+    """
+    copy = type(model).from_config(model.get_config())
+    copy.compile("adam", loss)
+
+    def function(x: Any, labels: Any, answers: Any, sample_weight: Any) -> Any:
+        return copy.compute_loss(x, labels, answers, sample_weight, training=True)
+
+    return function
+
+
 def fine_tune(
-    model: Any,
+    network: Any,
+    outputs: Sequence[str],
     data: Any,
     *,
-    loss: Mapping[str, Any],
+    loss: Callable[..., Any],
     epochs: int,
     learning_rate: float,
     callbacks: Sequence[Any] = (),
     progress: Callable[[int], None] | None = None,
 ) -> list[float]:
-    """Trains a Keras 2 model with Adam.
+    """Trains a Keras 2 model with Adam, in place.
 
     Args:
-        model: Keras 2 model whose outputs are named as the levels.
+        network: The model.
+        outputs: Names of its outputs.
         data: `tf.data.Dataset` of inputs and labels by level.
-        loss: By level, a loss of Keras 3, which leaves out unobserved labels.
+        loss: From `own_loss`.
         epochs: Passes over the data.
         learning_rate: Of Adam.
         callbacks: Of Keras 2.
@@ -37,27 +60,39 @@ def fine_tune(
     Raises:
         ModelError: If the loss is no longer a number.
     """
+    from ._keras2 import FineTuned
+
     tf_keras = libraries().tf_keras
-    model.compile(
-        tf_keras.optimizers.Adam(learning_rate),
-        loss={level: _plain(losses.mask_unobserved(of)) for level, of in loss.items()},
-    )
+    trained = FineTuned(network, outputs, loss)
+    trained.compile(tf_keras.optimizers.Adam(learning_rate))
+    means = _Means(progress)
     done = tf_keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: progress and progress(epoch + 1)
+        on_epoch_begin=means.begin, on_train_batch_end=means.add, on_epoch_end=means.end
     )
-    history = model.fit(data, epochs=epochs, callbacks=[*callbacks, done], verbose=0)
-    values = [float(value) for value in history.history["loss"]]
-    if not np.isfinite(values).all():
+    trained.fit(data, epochs=epochs, callbacks=[*callbacks, done], verbose=0)
+    if not np.isfinite(means.epochs).all():
         raise ModelError(
-            f"The loss became {values[-1]} in fine-tuning; choose a lower `learning_rate`. "
+            "The loss is no longer a number after fine-tuning; choose a lower `learning_rate`. "
             f"Received: learning_rate={learning_rate}"
         )
-    return values
+    return means.epochs
 
 
-def _plain(loss: Any) -> Callable[[Any, Any], Any]:
-    # Keras 2 calls a function as it is and would not know a loss of Keras 3.
-    def function(labels: Any, scores: Any) -> Any:
-        return loss(labels, scores)
+class _Means:
+    """The mean loss of each pass; what a training step returns is that of its last batch."""
 
-    return function
+    def __init__(self, progress: Callable[[int], None] | None) -> None:
+        self.epochs: list[float] = []
+        self._batches: list[float] = []
+        self._progress = progress
+
+    def begin(self, epoch: int, logs: Any) -> None:
+        self._batches = []
+
+    def add(self, batch: int, logs: Any) -> None:
+        self._batches.append(float(logs["loss"]))
+
+    def end(self, epoch: int, logs: Any) -> None:
+        self.epochs.append(float(np.mean(self._batches)))
+        if self._progress is not None:
+            self._progress(len(self.epochs))

@@ -1,6 +1,9 @@
 """Quantisation-aware training of a Keras 2 twin: what is quantised, and within which range."""
 
-from collections.abc import Iterable, Mapping
+import io
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
 from functools import cache
 from typing import Any
 
@@ -90,6 +93,39 @@ def calibrate(model: Any, batches: Iterable[Any]) -> None:
             weight.assign((weight.numpy() - kept * first) / (1 - kept))
         for weight, value in zip(others, values, strict=True):
             weight.assign(value)
+
+
+def convert(model: Any, outputs: Sequence[str], input_shape: Sequence[int]) -> bytes:
+    """Converts a trained quantised model to TensorFlow Lite, for one input at a time.
+
+    Args:
+        model: From `quantised`.
+        outputs: Names of its outputs.
+        input_shape: Shape of one input.
+
+    Returns:
+        The file: float32 in and out, int8 where it was trained so.
+    """
+    import tensorflow as tf
+
+    (given,) = model.inputs
+    signature = [tf.TensorSpec((1, *input_shape), tf.float32, name=given.name)]
+
+    def serve(inputs: Any) -> dict[str, Any]:
+        found = model(inputs, training=False)
+        found = found if isinstance(found, list | tuple) else [found]
+        return dict(zip(outputs, found, strict=True))
+
+    with tempfile.TemporaryDirectory() as folder:
+        archive = libraries().tf_keras.export.ExportArchive()
+        archive.track(model)
+        archive.add_endpoint("serving_default", serve, signature)
+        with redirect_stdout(io.StringIO()):  # it lists every variable
+            archive.write_out(folder)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        return converter.convert()
 
 
 def _is_range(name: str) -> bool:

@@ -1,9 +1,8 @@
 """Pruning and clustering of a Keras 2 twin, while it is fine-tuned."""
 
+import math
 from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from ..errors import ModelError
 from ._legacy import libraries
@@ -72,17 +71,12 @@ def stripped(model: Any) -> Any:
     return tfmot.clustering.keras.strip_clustering(tfmot.sparsity.keras.strip_pruning(model))
 
 
-def kernels(model: Any) -> dict[str, np.ndarray]:
-    """Returns the kernels that `pruned` and `clustered` are about, by layer."""
-    return {
-        layer.name: layer.kernel.numpy()
-        for layer in model.layers
-        if type(layer).__name__ in _KERNELS
-    }
-
-
 def _wrap(model: Any, wrap: Callable[[Any], Any], smallest: int = 1) -> Any:
-    chosen = {name for name, kernel in kernels(model).items() if kernel.size >= smallest}
+    chosen = {
+        layer.name
+        for layer in model.layers
+        if type(layer).__name__ in _KERNELS and math.prod(layer.kernel.shape) >= smallest
+    }
     if not chosen:
         raise ModelError(
             f"The model {model.name!r} has no convolution and no dense layer that could be "

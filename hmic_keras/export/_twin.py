@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 
 from ..errors import ModelError, first_line
 from ._legacy import libraries
@@ -41,12 +42,35 @@ class Twin:
     Attributes:
         model: Functional Keras 2 model; its outputs are a list, named as in `outputs`.
         outputs: Names of the outputs: the levels of a model from `build_model`.
-        layers: Pairs of a Keras 3 layer and its Keras 2 namesake, of those with weights.
+        variables: Pairs of the variables of a Keras 3 layer, and the name of the layer in
+            Keras 2 whose weights they are, in that order.
     """
 
     model: Any
     outputs: tuple[str, ...]
-    layers: tuple[tuple[Any, Any], ...]
+    variables: tuple[tuple[Sequence[Any], str], ...]
+
+    def weights_for(self, source: Any, network: Any) -> list[np.ndarray]:
+        """Returns weights for the model that the twin was made of.
+
+        Args:
+            source: That model.
+            network: The twin's model, or a trained copy with the same layers.
+
+        Returns:
+            What `set_weights` of `source`, or of a copy of it, takes.
+        """
+        found = {
+            id(variable): value
+            for variables, name in self.variables
+            for variable, value in zip(
+                variables, network.get_layer(name).get_weights(), strict=True
+            )
+        }
+        return [
+            found.get(id(variable), value)
+            for variable, value in zip(source.weights, source.get_weights(), strict=True)
+        ]
 
 
 def twin(model: Any) -> Twin:
@@ -93,22 +117,21 @@ def twin(model: Any) -> Twin:
         for name, tensor in zip(named, found, strict=True)
     ]
     rebuilt = tf_keras.Model(inputs, outputs, name=model.name)
-    for old, new in replay.layers:
-        new.set_weights(old.get_weights())
-    return Twin(rebuilt, tuple(named), tuple(replay.layers))
+    return Twin(rebuilt, tuple(named), tuple(replay.variables))
 
 
 class _Replay:
     """Calls what a Keras 3 model calls, on tensors of Keras 2.
 
     Attributes:
-        layers: Pairs of a Keras 3 layer and its namesake.
+        variables: As in `Twin`.
     """
 
     def __init__(self, reserved: set[str]) -> None:
-        self.layers: list[tuple[Any, Any]] = []
+        self.variables: list[tuple[Sequence[Any], str]] = []
         self._names = set(reserved)
         self._namesakes: dict[int, Any] = {}
+        self._filled: set[str] = set()
         self._replayed: set[int] = set()
 
     def run(self, model: Any, inputs: Sequence[Any], prefix: str = "") -> list[Any]:
@@ -116,13 +139,11 @@ class _Replay:
         if isinstance(model, keras.Sequential):
             tensors = list(inputs)
             for layer in model.layers:
-                tensors = self._call(layer, [[{"tensor": 0}], {}], tensors, prefix)
+                tensors = self._call(layer, [[{"__place__": 0}], {}], tensors, prefix)
             return tensors
         config = model.get_config()
         operations = {operation.name: operation for operation in model.operations}
-        known: dict[_Key, Any] = dict(
-            zip(_keys(config["input_layers"]), inputs, strict=True)
-        )
+        known: dict[_Key, Any] = dict(zip(_keys(config["input_layers"]), inputs, strict=True))
         waiting = [
             (operations[entry["name"]], call, node)
             for entry in config["layers"]
@@ -164,6 +185,10 @@ class _Replay:
             if namesake is not None:
                 listed = isinstance(args[0], list | tuple)
                 outputs = namesake(list(tensors) if listed else tensors[0])
+                if operation.weights and namesake.name not in self._filled:
+                    self._filled.add(namesake.name)
+                    namesake.set_weights(operation.get_weights())
+                    self.variables.append((operation.weights, namesake.name))
             else:
                 outputs = self._as_it_is(operation, [args, kwargs], tensors, prefix)
         except (TypeError, ValueError, NotImplementedError, AttributeError) as error:
@@ -178,20 +203,21 @@ class _Replay:
         if id(layer) not in self._namesakes:
             found = _rebuilt(layer, lambda: self.name_for(f"{prefix}{layer.name}"))
             self._namesakes[id(layer)] = found
-            if found is not None and layer.weights:
-                self.layers.append((layer, found))
         return self._namesakes[id(layer)]
 
     def _as_it_is(
         self, operation: Any, arguments: Any, tensors: Sequence[Any], prefix: str
     ) -> Any:
-        from ._replayed import Replayed
+        from ._keras2 import Replayed
 
         if id(operation) in self._replayed and getattr(operation, "weights", None):
             raise ValueError("it has weights and is called more than once")
         self._replayed.add(id(operation))
         layer = Replayed(operation, arguments, name=self.name_for(f"{prefix}{operation.name}"))
         layer.trainable = getattr(operation, "trainable", True)
+        if isinstance(operation, keras.layers.Layer):
+            held = [*operation.trainable_variables, *operation.non_trainable_variables]
+            self.variables.append((held, layer.name))
         return layer(list(tensors) if len(tensors) != 1 else tensors[0])
 
     def name_for(self, wanted: str) -> str:
@@ -242,7 +268,7 @@ def _with_places(value: Any, keys: list[_Key]) -> Any:
     if isinstance(value, dict):
         if value.get("class_name") == "__keras_tensor__":
             keys.append(tuple(value["config"]["keras_history"]))
-            return {"tensor": len(keys) - 1}
+            return {"__place__": len(keys) - 1}
         if "class_name" in value:
             return value
         return {key: _with_places(item, keys) for key, item in value.items()}

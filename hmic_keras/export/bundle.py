@@ -15,7 +15,7 @@ from ..zoo import ALIASES, FILES, MANIFEST, read_manifest
 from ._exporter import Exporter
 
 # What training and the demo put beside an exported model.
-_COMPANIONS = ("history.csv", "evaluation.json", "attention_map.png")
+_COMPANIONS = ("history.csv", "evaluation.json", "attention_map.png", "compression.json")
 # How the model came about; an export leaves it in place.
 _RUN = "run"
 
@@ -76,6 +76,13 @@ def export_model(
     check_folder(out)
     model.update_manifest(window_seconds=model.manifest.get("window_seconds", 10.0))
     exporter = Exporter(model, waveforms, calibration, evaluation, extras, tolerance)
+    return write_folder(model, out, formats, exporter)
+
+
+def write_folder(
+    model: Any, out: str | os.PathLike[str], formats: Sequence[str], exporter: Exporter
+) -> dict[str, Any]:
+    """Writes the folder of `export_model`, whole or not at all; returns the manifest."""
     with atomic_path(out) as folder:
         folder.mkdir()
         if (Path(out) / _RUN).is_dir():

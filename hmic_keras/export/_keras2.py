@@ -1,11 +1,11 @@
-"""A Keras 3 layer or operation inside a Keras 2 model.
+"""What runs inside Keras 2: a layer that calls one of Keras 3, and fine-tuning.
 
 Imports Keras 2, so it is imported only where that is known to be there.
 """
 
 import inspect
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -31,7 +31,7 @@ class Replayed(tf_keras.layers.Layer):
         operation: A built Keras 3 layer, an operation of `keras.ops`, or the name under which
             an earlier instance holds one.
         arguments: Structure of the call's arguments, `[args, kwargs]`, in which
-            `{"tensor": index}` stands for the tensors of `call`.
+            `{"__place__": index}` stands for the tensors of `call`.
         **kwargs: Base layer arguments.
     """
 
@@ -90,6 +90,40 @@ class Replayed(tf_keras.layers.Layer):
         }
 
 
+class FineTuned(tf_keras.Model):
+    """A Keras 2 model that is trained on what a Keras 3 model takes for its loss.
+
+    Args:
+        network: The model to train; its outputs are a list.
+        outputs: Their names.
+        loss: Called with inputs, labels by name, answers by name and sample weights.
+    """
+
+    def __init__(self, network: Any, outputs: Sequence[str], loss: Callable[..., Any]) -> None:
+        super().__init__()
+        self.network = network
+        self._outputs, self._loss = tuple(outputs), loss
+
+    def call(self, inputs: Any, training: Any = None) -> dict[str, Any]:
+        """Returns the answers by name."""
+        found = self.network(inputs, training=training)
+        found = found if isinstance(found, list | tuple) else [found]
+        return dict(zip(self._outputs, found, strict=True))
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """Trains on one batch; see `keras.Model.train_step`."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            loss = self._loss(x, y, self(x, training=True), sample_weight)
+            if self.losses:
+                loss += tf.add_n(self.losses)
+        variables = self.trainable_variables
+        self.optimizer.apply_gradients(
+            zip(tape.gradient(loss, variables), variables, strict=True)
+        )
+        return {"loss": loss}
+
+
 class _Held:
     """An operation of Keras 3 and the arguments it is called with."""
 
@@ -105,8 +139,8 @@ class _Held:
 
 
 def _fill(value: Any, tensors: Sequence[Any]) -> Any:
-    if isinstance(value, dict) and set(value) == {"tensor"}:
-        return tensors[value["tensor"]]
+    if isinstance(value, dict) and set(value) == {"__place__"}:
+        return tensors[value["__place__"]]
     if isinstance(value, dict) and "class_name" in value:
         return keras.saving.deserialize_keras_object(value)
     if isinstance(value, dict):
