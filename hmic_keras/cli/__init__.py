@@ -6,6 +6,7 @@ import typer
 
 from ..errors import HmicError
 from . import _completion, _terminal
+from .compress import compress
 from .demo import demo
 from .evaluate import evaluate
 from .export import export
@@ -23,7 +24,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, render, prepare, train, evaluate, predict, export, taxonomy):
+for command in (
+    *(demo, render, prepare, train, evaluate, predict),
+    *(export, compress, taxonomy),
+):
     app.command()(_completion.with_completion(command))
 
 

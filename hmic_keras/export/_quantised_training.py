@@ -223,8 +223,9 @@ def _sigmoid_in_float(logits: Any) -> Any:
 def _output_range() -> Any:
     """Returns the class of what a float layer brings where int8 layers take its result."""
     quantize = libraries().tfmot.quantization.keras
+    base = quantize.QuantizeConfig
 
-    class OutputRange(quantize.QuantizeConfig):
+    class OutputRange(base):  # type: ignore[misc, valid-type]
         """Leaves the layer float and quantises what it gives."""
 
         def __init__(self, quantize_output: bool = True) -> None:

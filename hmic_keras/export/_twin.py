@@ -222,7 +222,7 @@ class _Replay:
 
     def name_for(self, wanted: str) -> str:
         """Returns a name like the wanted one that no other layer has."""
-        wanted = name = wanted.replace("/", "_")
+        name = wanted
         number = 1
         while name in self._names:
             number += 1

@@ -4,7 +4,6 @@ import os
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ from .. import metrics
 from .._backends import KerasBackend, TFLiteBackend
 from .._files import write_json
 from .._mel import log_mel
-from ..errors import HmicError, LabelError, ModelError, brief
+from ..config import CompressionConfig
+from ..errors import LabelError, ModelError, brief
 from ..zoo import FILES
 from . import _fine_tuning, _quantised_training, _sparse_training, tflite
 from ._exporter import Exporter
@@ -23,57 +23,10 @@ from ._twin import Twin, twin
 from .bundle import check_folder, export_model, write_folder
 from .precision import as_float32
 
-HOW = ("qat", "prune", "prune_2_4", "cluster", "prune_qat")
 REPORT = "compression.json"
 # Inputs on which ranges of values are found.
 _CALIBRATION = 128
 _AFTER_TRAINING = ("dynamic_int8", "static_int8")
-
-
-@dataclass(frozen=True)
-class CompressionConfig:
-    """How a model is compressed.
-
-    Attributes:
-        how: `"qat"` trains with the rounding of int8; `"prune"` sets the smallest weights to
-            zero; `"prune_2_4"` two of every four weights in a row, a pattern some processors
-            use; `"cluster"` leaves few different values in each kernel; `"prune_qat"` prunes,
-            and then trains with the rounding of int8.
-        epochs: Passes over the data; `"prune_qat"` takes them for each of its two parts.
-        learning_rate: Of Adam.
-        sparsity: Share of each kernel that `"prune"` and `"prune_qat"` set to zero.
-        clusters: Number of values that `"cluster"` leaves in a kernel.
-
-    Raises:
-        HmicError: If a value is out of range.
-
-    Example:
-        >>> CompressionConfig("prune", sparsity=0.9).epochs
-        5
-    """
-
-    how: str = "qat"
-    epochs: int = 5
-    learning_rate: float = 1e-4
-    sparsity: float = 0.8
-    clusters: int = 16
-
-    def __post_init__(self) -> None:
-        rules = {
-            "how": (f"one of {list(HOW)}", self.how in HOW),
-            "epochs": ("a whole number from 1", _is_count(self.epochs, 1)),
-            "learning_rate": ("a number above 0, at most 1", _is_between(self.learning_rate)),
-            "sparsity": (
-                "a share above 0 and below 1",
-                _is_between(self.sparsity) and self.sparsity < 1,
-            ),
-            "clusters": ("a whole number from 2 to 256", _is_count(self.clusters, 2, 256)),
-        }
-        for name, (rule, holds) in rules.items():
-            if not holds:
-                raise HmicError(
-                    f"`{name}` must be {rule}. Received: {brief(getattr(self, name))}"
-                )
 
 
 def compress(
@@ -138,7 +91,7 @@ def compress(
         )
     (name,) = (name for name in manifest["files"] if name != "keras")
     report = {
-        "settings": asdict(config),
+        "settings": config.to_dict(),
         "data": {"batches": task.batches, "validation": task.validated},
         **reference,
         "compressed": {
@@ -343,7 +296,7 @@ class _TwinExporter(Exporter):
         tflite.check_operations(content)
         how = task.config.how
         # By its way and not by its format, whose files of other origin lack the front end.
-        return self._with_metadata(content, how), [{"training": asdict(task.config)}]
+        return self._with_metadata(content, how), [{"training": task.config.to_dict()}]
 
 
 def _is_as_good(report: Mapping[str, Any]) -> bool:
@@ -417,11 +370,3 @@ def _first_inputs(data: Any, count: int) -> np.ndarray:
         if sum(map(len, parts)) >= count:
             break
     return np.concatenate(parts)[:count]
-
-
-def _is_count(value: Any, least: int, most: int = 10**9) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
-def _is_between(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1
