@@ -26,6 +26,7 @@ FLOORS = {
     "metrics": 0,
     "recipe": 0,
     "recipes": 0,
+    "pseudo_labels": 0,
     "taxonomy": 0,
     "taxonomies": 0,
     "label_map": 0,

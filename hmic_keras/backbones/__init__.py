@@ -10,6 +10,7 @@ from typing import Any
 from ..config import AudioConfig
 from ..errors import ModelError
 from . import applications
+from ._common import check_counts, check_rate
 from .conv import conv
 from .conv_attention import conv_attention
 from .mlp import mlp
@@ -33,6 +34,8 @@ __all__ = [
     "Backbone",
     "MusicnnTagger",
     "audio_for",
+    "check_counts",
+    "check_rate",
     "conv",
     "conv_attention",
     "get",

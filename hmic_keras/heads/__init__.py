@@ -10,8 +10,10 @@ from typing import Any
 from ..errors import ModelError
 from ._common import Children, Features, children_of
 from .c_hmcnn import c_hmcnn
+from .chorus import chorus
 from .f2ca import f2ca
 from .gmp import gmp
+from .hmcn_f import hmcn_f
 from .independent import independent
 from .multitask import multitask
 from .top_down import top_down
@@ -20,8 +22,10 @@ Head = Callable[..., dict[str, Any]]
 
 HEADS: Mapping[str, Head] = {
     "c_hmcnn": c_hmcnn,
+    "chorus": chorus,
     "f2ca": f2ca,
     "gmp": gmp,
+    "hmcn_f": hmcn_f,
     "independent": independent,
     "multitask": multitask,
     "top_down": top_down,
@@ -38,9 +42,11 @@ __all__ = [
     "Head",
     "c_hmcnn",
     "children_of",
+    "chorus",
     "f2ca",
     "get",
     "gmp",
+    "hmcn_f",
     "independent",
     "multitask",
     "top_down",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from keras import layers
 
+from ..errors import ModelError
 from ..layers import GroupedMaxPool
 from ..taxonomy import Taxonomy
 
@@ -74,8 +75,31 @@ def child_scores(children: Children, scores: Mapping[str, Any], level: str) -> l
 
 def classifier(features: Features, num_classes: int, name: str) -> Any:
     """Classifies the clip: independent probabilities `(batch, num_classes)` in float32."""
-    logits = layers.Dense(num_classes, name=f"{name}_logits")(features.embedding)
+    return probabilities(features.embedding, num_classes, name)
+
+
+def probabilities(x: Any, num_classes: int, name: str) -> Any:
+    """Turns a vector for each clip into probabilities `(batch, num_classes)` in float32."""
+    logits = layers.Dense(num_classes, name=f"{name}_logits")(x)
     return layers.Activation("sigmoid", dtype="float32", name=f"{name}_probabilities")(logits)
+
+
+def own_classes(children: Children, own_scores: bool) -> np.ndarray:
+    """Returns the classes of a level that get a classifier of their own.
+
+    Raises:
+        ModelError: If `own_scores` is neither True nor False.
+    """
+    if not isinstance(own_scores, bool):
+        raise ModelError(f"`own_scores` must be True or False. Received: {own_scores!r}")
+    if own_scores:
+        return np.sort(np.concatenate([children.parents, children.childless]))
+    return children.childless
+
+
+def own_name(level: str, own_scores: bool) -> str:
+    """Names the classifier of `own_classes`."""
+    return f"{level}_own" if own_scores else f"{level}_childless"
 
 
 def join(parts: list[Any], name: str) -> Any:

@@ -6,7 +6,17 @@ import numpy as np
 
 from ..layers import FineToCoarseAttention
 from ..taxonomy import Taxonomy
-from ._common import Children, Features, child_scores, children_of, classifier, join, pool
+from ._common import (
+    Children,
+    Features,
+    child_scores,
+    children_of,
+    classifier,
+    join,
+    own_classes,
+    own_name,
+    pool,
+)
 
 ATTENTION_SUFFIX = "_attention"
 
@@ -19,6 +29,7 @@ def f2ca(
     key_dim: int = 32,
     residual_weight: float = 1.0,
     hierarchy_prior: bool = False,
+    own_scores: bool = False,
 ) -> dict[str, Any]:
     """Scores each coarser class as an attention-weighted sum of finer ones (Zhong et al.).
 
@@ -34,6 +45,9 @@ def f2ca(
         key_dim: Width of a head.
         residual_weight: Weight of attention over time beside the plain mean.
         hierarchy_prior: Whether the maps start from the hierarchy instead of from nothing.
+        own_scores: Whether classes with children get a classifier of their own as well, and
+            score as the higher of its word and their children's mixture: for labels that may
+            end at an inner class, where a class is present and none of its children is.
 
     Returns:
         Probabilities by level.
@@ -57,15 +71,16 @@ def f2ca(
             (below,) = child_scores(children, scores, level)
             mixed, _ = attention(features.sequence, below, return_attention_scores=True)
             parts.append(mixed)
-        if len(children.childless):
-            own = len(children.childless)
-            parts.append(classifier(features, own, f"{level}_childless"))
+        own = own_classes(children, own_scores)
+        if len(own):
+            parts.append(classifier(features, len(own), own_name(level, own_scores)))
         scores[level] = join(parts, f"{level}_members")
         if len(parts) == 2:
-            order = np.concatenate([children.parents, children.childless])
-            # With one member to a group, the maximum is the reordering needed here.
-            links = np.stack([order, np.arange(len(order))], axis=1)
-            scores[level] = pool(scores[level], links, len(order), f"{level}_ordered")
+            owners = np.concatenate([children.parents, own])
+            # The maximum of each class's members; with one to a class it only reorders.
+            links = np.stack([owners, np.arange(len(owners))], axis=1)
+            size = len(taxonomy.classes(level))
+            scores[level] = pool(scores[level], links, size, f"{level}_ordered")
     return scores
 
 

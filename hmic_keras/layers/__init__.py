@@ -9,6 +9,7 @@ from .. import losses as _losses
 from .. import streaming_metrics as _streaming_metrics
 from .ancestor_closure import AncestorClosure
 from .augmentation import Augmentation
+from .ensemble_dense import EnsembleDense
 from .fine_to_coarse_attention import FineToCoarseAttention
 from .grouped_max_pool import GroupedMaxPool
 from .log_mel_spectrogram import LogMelSpectrogram
@@ -23,10 +24,12 @@ from .random_reverb import RandomReverb
 from .spec_augment import SpecAugment
 from .stem_remix import StemRemix
 from .top_down_product import TopDownProduct
+from .voice_mean import VoiceMean
 
 __all__ = [
     "AncestorClosure",
     "Augmentation",
+    "EnsembleDense",
     "FineToCoarseAttention",
     "GroupedMaxPool",
     "LogMelSpectrogram",
@@ -41,6 +44,7 @@ __all__ = [
     "SpecAugment",
     "StemRemix",
     "TopDownProduct",
+    "VoiceMean",
 ]
 
 _REGISTERED = (_hierarchical_model, _losses, _streaming_metrics)

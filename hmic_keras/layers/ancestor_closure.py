@@ -24,7 +24,7 @@ class AncestorClosure(HierarchicalLayer):
         **kwargs: Base layer arguments such as `name` and `dtype`.
 
     Input shape:
-        Dict by level of scores `(batch, num_classes)`: probabilities or logits.
+        Dict by level of scores `(..., num_classes)`: probabilities or logits.
 
     Output shape:
         The same.
@@ -47,6 +47,6 @@ class AncestorClosure(HierarchicalLayer):
         """Returns the closed scores; in training, those it was given."""
         return dict(scores) if training else self.answer(scores)
 
-    def answer(self, scores: Mapping[str, Any]) -> dict[str, Any]:
+    def answer(self, scores: Mapping[str, Any], rows: Any = None) -> dict[str, Any]:
         """Returns the closed scores, in training too."""
         return self._by_level(descendant_max(self._joined(scores), self._plan))
