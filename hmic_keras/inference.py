@@ -172,9 +172,9 @@ class Predictor:
         windows = np.asarray(windows, "float32")
         if windows.ndim != 2 or windows.shape[1] != self._window or not len(windows):
             raise ModelError(
-                f"`windows` must be (num_windows, {self._window}), for {self.window_seconds:g} s "
-                f"at {self.sample_rate} Hz. Received shape: {windows.shape}; `predict` cuts and "
-                "resamples audio of any length and rate."
+                f"`windows` must be (num_windows, {self._window}): {self.window_seconds:g} s, "
+                f"{self.sample_rate} Hz. Received shape: {windows.shape}; `predict` cuts "
+                "and resamples audio of any length and rate."
             )
         if self._audio is not None:
             windows = log_mel(windows, self._audio)
@@ -305,23 +305,13 @@ def _kind(name: str) -> str:
 def _open(kind: str, path: Path) -> tuple[dict[str, Any], Backend, dict[str, Any]]:
     """Returns the manifest to go by, what runs the model, and the manifest it carries."""
     beside = zoo.read_manifest(path.parent)
-    # The manifest of an exported folder goes before those its files carry, so that all of them
-    # agree, on the thresholds for example.
-    named = beside is not None and path.name in beside.get("files", {}).values()
-    if kind == "keras":
-        try:
-            model = zoo.load_model(path)
-        except ModuleNotFoundError as error:
-            raise MissingDependencyError(
-                f"Running '{path}' needs Keras and TensorFlow: pip install hmic-keras. LiteRT "
-                "runs a '.tflite' file without them."
-            ) from error
-        manifest = beside if named else model.manifest
-        return _audio_manifest(manifest, f"'{path}'"), KerasBackend(model), model.manifest
-    if beside is not None:
+    if kind != "keras" and beside is not None:
         _audio_manifest(beside, f"'{path}'")
         zoo.verify(path)
     backend, own = _OPENERS[kind](path)
+    # The manifest of an exported folder goes before those its files carry, so that all of them
+    # agree, on the thresholds for example.
+    named = beside is not None and path.name in beside.get("files", {}).values()
     manifest = beside if named or own is None else own
     if manifest is None:
         raise ModelError(
@@ -329,6 +319,18 @@ def _open(kind: str, path: Path) -> tuple[dict[str, Any], Backend, dict[str, Any
             "carries none itself. Keep the files of an exported folder together."
         )
     return _audio_manifest(manifest, f"'{path}'"), backend, own or manifest
+
+
+def _open_keras(path: Path) -> tuple[Backend, dict[str, Any] | None]:
+    try:
+        model = zoo.load_model(path)
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"Running '{path}' needs Keras and TensorFlow: pip install hmic-keras. LiteRT "
+            "runs a '.tflite' file without them."
+        ) from error
+    _audio_manifest(model.manifest, f"'{path}'")
+    return KerasBackend(model), model.manifest
 
 
 def _open_saved_model(path: Path) -> tuple[Backend, dict[str, Any] | None]:
@@ -360,6 +362,7 @@ def _open_onnx(path: Path) -> tuple[Backend, dict[str, Any] | None]:
 
 
 _OPENERS: Mapping[str, Callable[[Path], tuple[Backend, dict[str, Any] | None]]] = {
+    "keras": _open_keras,
     "savedmodel": _open_saved_model,
     "tflite": _open_tflite,
     "onnx": _open_onnx,

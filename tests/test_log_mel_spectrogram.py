@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from layer_contract import check_layer
 
-from hmic_keras.layers import LogMelSpectrogram
 from hmic_keras._mel import mel_filters
+from hmic_keras.layers import LogMelSpectrogram
 
 SMALL = {
     "sample_rate": 8000,

@@ -90,7 +90,7 @@ class Exporter:
                 self._model, path, input_shape=self._takes.shape, extras=self._extras
             )
         else:
-            content, recipe = self._tflite(name)
+            content, recipe = self._tflite(name, path)
             path.write_bytes(content)
         backend = _BACKENDS[path.suffix](path)
         entry = {
@@ -103,30 +103,75 @@ class Exporter:
             "latency_ms": round(
                 parity.latency_ms(backend, self._for(backend, self._inputs)), 3
             ),
-            "versions": versions(*((quantisation.TOOL,) if recipe else ())),
+            "versions": versions(
+                *((quantisation.TOOL,) if name in quantisation.SCHEMES else ())
+            ),
         }
         self._carry(name, path, entry)
         return {**entry, "size_bytes": _size(path)}
 
-    def _tflite(self, name: str) -> tuple[bytes, Any]:
+    def _tflite(self, name: str, path: Path) -> tuple[bytes, Any]:
         recipe: Any = None
-        if name == "static_int8":
-            content, recipe = self._static()
-        elif name == "float16":
+        if name == "float16":
             content, recipe = self._convert(half_precision=True), [{"weights": "float16"}]
+        elif name == "static_int8":
+            network, inputs = self._behind_front_end()
+            ranges = quantisation.find_ranges(network, inputs)
+            content, recipe = self._quantise(name, path, network, ranges)
         else:
             self._float32 = content = self._float32 or self._convert()
         if name in ("dynamic_int8", "weight_int8", "w4"):
-            fronts = [layer.name for layer in self._front_ends()]
-            content, recipe = quantisation.quantise(content, name, keep_float=fronts)
+            content, recipe = self._quantise(name, path, content)
         tflite.check_operations(content)
         return self._with_metadata(content, name), recipe
+
+    def _quantise(
+        self, scheme: str, path: Path, content: bytes, ranges: Any = None
+    ) -> tuple[bytes, Any]:
+        """Quantises as much as the tolerance allows.
+
+        Where all of it is too much, operations go back to float32 until the answers are within
+        the tolerance, those first whose rounding costs most for the bytes that it saves.
+        """
+        fronts = [layer.name for layer in self._front_ends()]
+        tolerance = self._tolerances[scheme]
+
+        def attempt(kept: Sequence[str]) -> tuple[bytes, Any, float]:
+            quantised, recipe = quantisation.quantise(
+                content,
+                scheme,
+                keep_float=fronts,
+                keep_operations=kept,
+                ranges=ranges,
+            )
+            path.write_bytes(quantised)
+            _, differences = self._answers(TFLiteBackend(path))
+            return quantised, recipe, max(differences.values())
+
+        best = attempt([])
+        if best[2] <= tolerance:
+            return best[:2]
+        weights = quantisation.weighted_operations(content, fronts)
+        cost = {
+            name: attempt([other for other in weights if other != name])[2] / count
+            for name, count in weights.items()
+        }
+        order = sorted(weights, key=lambda name: -cost[name])
+        low, high = 0, len(order)  # so many in float: too few, and none quantised at all
+        while high - low > 1:
+            middle = (low + high) // 2
+            found = attempt(order[:middle])
+            if found[2] <= tolerance:
+                best, high = found, middle
+            else:
+                low = middle
+        return best[:2]
 
     def _convert(self, **options: Any) -> bytes:
         return tflite.convert(self._model, self._takes.shape, extras=self._extras, **options)
 
-    def _static(self) -> tuple[bytes, Any]:
-        """Quantises all that lies behind the front end, which does not survive int8."""
+    def _behind_front_end(self) -> tuple[bytes, Any]:
+        """Converts what takes log-mel spectrograms; the front end does not survive int8."""
         model, inputs = with_extras(self._model, self._extras), self._calibration
         shape = self._takes.shape
         for front in self._front_ends():
@@ -135,8 +180,7 @@ class Exporter:
             network = keras.Model(front.output, model.output)
             model = keras.Model(given, network(given), name=self._model.name)
             inputs = None if inputs is None else log_mel(inputs, self._takes.audio)
-        content = tflite.convert(model, shape)
-        return quantisation.quantise(content, "static_int8", calibration=inputs)
+        return tflite.convert(model, shape), inputs
 
     def _front_ends(self) -> list[Any]:
         return [layer for layer in self._model.layers if isinstance(layer, LogMelSpectrogram)]
@@ -164,9 +208,12 @@ class Exporter:
         left_out = self._kind(backend) != self._takes.kind
         return log_mel(inputs, self._takes.audio) if left_out else inputs
 
-    def _report(self, name: str, backend: Backend) -> dict[str, Any]:
+    def _answers(self, backend: Backend) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         found = backend.run(self._for(backend, self._inputs))
-        differences = parity.largest_difference(self._expected, found)
+        return found, parity.largest_difference(self._expected, found)
+
+    def _report(self, name: str, backend: Backend) -> dict[str, Any]:
+        found, differences = self._answers(backend)
         tolerance = self._tolerances[name]
         if not max(differences.values()) <= tolerance:
             shown = {level: round(value, 4) for level, value in differences.items()}

@@ -13,6 +13,7 @@ from ..errors import ModelError
 
 _DEMO_CLIPS = 8
 _NOISE_LEVELS = (0.001, 0.05, 0.5)
+_CALIBRATION_CLIPS = 200  # ranges hardly move any more, and each is a run of the model
 
 
 class Inputs:
@@ -60,6 +61,11 @@ class Inputs:
         Raises:
             ModelError: Naming the argument and what it must be.
         """
+        if isinstance(given, LabelledClips):
+            self._check_audio(argument)
+            step = -(-len(given) // _CALIBRATION_CLIPS) if len(given) else 1
+            chosen = [self._read(path)[:1] for path in given.paths[::step]]
+            return self.of_windows(np.concatenate(chosen))
         values = np.asarray(given, "float32")
         waveforms = self.kind != "embedding" and values.ndim == 2
         if not values.size or not (waveforms or values.shape[1:] == self.shape):
@@ -89,20 +95,23 @@ class Inputs:
 
     def of_clips(self, clips: LabelledClips) -> tuple[np.ndarray, np.ndarray]:
         """Returns the inputs of every window of clips, and to which clip each belongs."""
-        if self.kind == "embedding":
-            raise ModelError(
-                "`evaluation` holds audio files, and the model takes embeddings; leave it out."
-            )
-        windows = [
-            self._windows(load_audio(path, self.audio.sample_rate)[np.newaxis])
-            for path in clips.paths
-        ]
+        self._check_audio("evaluation")
+        windows = [self._read(path) for path in clips.paths]
         owners = np.repeat(np.arange(len(windows)), [len(part) for part in windows])
         return self.of_windows(np.concatenate(windows)), owners
 
     def of_windows(self, windows: np.ndarray) -> np.ndarray:
         """Turns windows of audio into inputs."""
         return log_mel(windows, self.audio) if self.kind == "log_mel" else windows
+
+    def _check_audio(self, argument: str) -> None:
+        if self.kind == "embedding":
+            raise ModelError(
+                f"`{argument}` holds audio files, and the model takes embeddings; give those."
+            )
+
+    def _read(self, path: Any) -> np.ndarray:
+        return self._windows(load_audio(path, self.audio.sample_rate)[np.newaxis])
 
     def _windows(self, waveforms: np.ndarray) -> np.ndarray:
         return np.concatenate([frame(w, self.samples, self.samples) for w in waveforms])

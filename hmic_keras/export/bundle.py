@@ -26,10 +26,11 @@ def export_model(
     *,
     formats: Sequence[str] = ("keras", "savedmodel", "float32"),
     waveforms: np.ndarray | None = None,
-    calibration: np.ndarray | None = None,
+    calibration: np.ndarray | LabelledClips | None = None,
     evaluation: LabelledClips | None = None,
     extras: Sequence[str] = (),
     tolerance: float | Mapping[str, float] | None = None,
+    skip_refused: bool = False,
 ) -> dict[str, Any]:
     """Writes a folder with the model, its exported formats and `manifest.json`.
 
@@ -53,14 +54,18 @@ def export_model(
         waveforms: float32 `(batch, samples)` to compare on, or a batch of the inputs that the
             model takes; by default clips of the demo corpus, noise at several levels and
             silence.
-        calibration: For `"static_int8"`, waveforms or inputs typical for the model, on which
-            it finds the ranges of values.
+        calibration: For `"static_int8"`, waveforms, inputs or clips typical for the model, on
+            which it finds the ranges of values; of clips, up to 200.
         evaluation: Labelled clips on which the loss of mean average precision is measured.
         extras: What to answer besides probabilities: `"attention_maps"`, `"embedding"`; see
             `export_saved_model`. They become further outputs of the other formats, with which
             MediaPipe cannot be used.
         tolerance: Largest difference of a probability that is kept, or a dict of those by
-            format; `export.TOLERANCES` by default.
+            format; `export.TOLERANCES` by default. Where quantising everything would exceed
+            it, as few operations as possible stay float32.
+        skip_refused: Whether a format that does not suit the model, or answers differently, is
+            left out, and named in the manifest's `refused` with the reason, instead of
+            refusing the export as a whole.
 
     Returns:
         The manifest: taxonomy, class order, audio settings, thresholds, versions, provenance,
@@ -87,17 +92,18 @@ def write_folder(
         folder.mkdir()
         if (Path(out) / _RUN).is_dir():
             shutil.copytree(Path(out) / _RUN, folder / _RUN)
-        exports = {name: exporter.write(name, folder / FILES[name]) for name in formats}
+        exports, refused = _write(exporter, formats, folder, skip_refused)
         manifest = {
             **model.manifest,
-            "files": {name: FILES[name] for name in formats},
+            "files": {name: FILES[name] for name in exports},
             "parity": {
                 name: export["parity"]["max"]
                 for name, export in exports.items()
                 if name != "keras"
             },
             "exports": exports,
-            "sha256": {FILES[name]: sha256(folder / FILES[name]) for name in formats},
+            "sha256": {FILES[name]: sha256(folder / FILES[name]) for name in exports},
+            **({"refused": refused} if refused else {}),
         }
         write_json(folder / MANIFEST, manifest)
     return manifest
@@ -132,6 +138,27 @@ def check_folder(out: str | os.PathLike[str]) -> None:
         f"The folder '{out}' holds {sorted(found - known or found)[:3]}, which no export "
         "wrote; name an empty or new folder."
     )
+
+
+def _write(
+    exporter: Exporter, formats: Sequence[str], folder: Path, skip_refused: bool
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Writes the formats; returns their entries, and why others were refused."""
+    exports: dict[str, Any] = {}
+    refused: dict[str, str] = {}
+    for name in formats:
+        path = folder / FILES[name]
+        try:
+            exports[name] = exporter.write(name, path)
+        except ModelError as error:
+            if not skip_refused or len(refused) == len(formats) - 1:
+                raise
+            refused[name] = str(error)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    return exports, refused
 
 
 def _check(model: Any, formats: Sequence[str]) -> list[str]:

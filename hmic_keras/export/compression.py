@@ -193,6 +193,7 @@ class _Task:
     def reference(self) -> dict[str, Any]:
         """Measures the model in float, and in int8 made after training."""
         scores = self._scores(KerasBackend(self.model), as_log_mel=False)
+        # All of it in int8, whatever the tolerance of an export would leave in float.
         exporter = Exporter(self.model, None, self.calibration, None, (), 1.0)
         found = {}
         with tempfile.TemporaryDirectory() as folder:
@@ -288,7 +289,7 @@ class _TwinExporter(Exporter):
         self._task, self._network = task, network
         self._expected = task.answers(network, self._inputs)
 
-    def _tflite(self, name: str) -> tuple[bytes, Any]:
+    def _tflite(self, name: str, path: Path) -> tuple[bytes, Any]:
         task = self._task
         content = _quantised_training.convert(
             self._network, task.twin.outputs, self._takes.shape
