@@ -81,11 +81,16 @@ def export_model(
     check_folder(out)
     model.update_manifest(window_seconds=model.manifest.get("window_seconds", 10.0))
     exporter = Exporter(model, waveforms, calibration, evaluation, extras, tolerance)
-    return write_folder(model, out, formats, exporter)
+    return write_folder(model, out, formats, exporter, skip_refused=skip_refused)
 
 
 def write_folder(
-    model: Any, out: str | os.PathLike[str], formats: Sequence[str], exporter: Exporter
+    model: Any,
+    out: str | os.PathLike[str],
+    formats: Sequence[str],
+    exporter: Exporter,
+    *,
+    skip_refused: bool = False,
 ) -> dict[str, Any]:
     """Writes the folder of `export_model`, whole or not at all; returns the manifest."""
     with atomic_path(out) as folder:
