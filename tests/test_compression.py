@@ -297,7 +297,7 @@ def dataset(taxonomy, **options):
     return tf.data.Dataset.from_tensor_slices(embeddings(taxonomy, **options)).batch(16)
 
 
-def mlp(taxonomy, method="gmp"):
+def mlp(taxonomy, method="gmp", dropout=0.3):
     keras.utils.set_random_seed(0)
     return hk.build_model(
         taxonomy,
@@ -305,7 +305,7 @@ def mlp(taxonomy, method="gmp"):
         method=method,
         input="embedding",
         input_shape=(DIM,),
-        backbone_options={"units": (16,)},
+        backbone_options={"units": (16,), "dropout": dropout},
     )
 
 
@@ -322,10 +322,7 @@ def test_the_loss_is_that_of_the_model(taxonomy, method):
 
 
 def test_a_step_moves_the_twin_as_keras_3_moves_the_model(taxonomy):
-    model = mlp(taxonomy)
-    for layer in model.layers:
-        if isinstance(layer, layers.Dropout):
-            layer.rate = 0.0
+    model = mlp(taxonomy, dropout=0.0)
     rebuilt = twin(model)
     inputs, labels = embeddings(taxonomy)
     data = tf.data.Dataset.from_tensors((inputs, labels))
@@ -338,7 +335,7 @@ def test_a_step_moves_the_twin_as_keras_3_moves_the_model(taxonomy):
         learning_rate=0.01,
     )
     model.compile(keras.optimizers.Adam(0.01), "binary_crossentropy")
-    expected = model.fit(data, epochs=2, verbose=0).history["loss"]
+    expected = model.fit(data, epochs=2, verbose=0, shuffle=False).history["loss"]
     np.testing.assert_allclose(history, expected, rtol=1e-4)
     for value, weight in zip(
         rebuilt.weights_for(model, rebuilt.model), model.get_weights(), strict=True
@@ -347,9 +344,8 @@ def test_a_step_moves_the_twin_as_keras_3_moves_the_model(taxonomy):
 
 
 def test_ranges_are_measured_and_nothing_else_changes(taxonomy):
-    model = mlp(taxonomy)
-    rebuilt = twin(model)
-    network = _quantised_training.quantised(rebuilt.model)
+    model = mlp(taxonomy, dropout=0.0)
+    network = _quantised_training.quantised(twin(model).model)
     inputs, _ = embeddings(taxonomy)
     before = {
         w.name: w.numpy() for w in network.weights if not w.name[:-2].endswith(("min", "max"))
@@ -358,12 +354,13 @@ def test_ranges_are_measured_and_nothing_else_changes(taxonomy):
     for weight in network.weights:
         if weight.name in before:
             np.testing.assert_array_equal(weight, before[weight.name])
-    logits = keras.Model(model.input, model.get_layer("fine_logits").output)(inputs)
+    logits = keras.Model(model.input, model.get_layer("fine_logits").output)
+    logits = logits(inputs, training=True)  # normalised by the batch, as in training
     ends = {
         w.name: float(w) for w in network.weights if "fine_logits/post_activation" in w.name
     }
     found = [value for _, value in sorted(ends.items())]
-    np.testing.assert_allclose(found, [np.max(logits), np.min(logits)], rtol=0.1)
+    np.testing.assert_allclose(found, [np.max(logits), np.min(logits)], rtol=0.03)
 
 
 def test_an_average_of_ranges_is_that_of_all_batches(taxonomy):
