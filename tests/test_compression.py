@@ -181,6 +181,15 @@ def test_a_twin_follows_any_functional_graph():
     assert type(kernel.kernel_constraint).__name__ == "NonNeg"
 
 
+def test_what_keras_2_lacks_is_not_lost():
+    given = keras.Input((4, 6))
+    norm = layers.LayerNormalization(rms_scaling=True, name="rms")
+    activation = layers.Activation("hard_shrink", name="shrink")
+    model = shaken(keras.Model(given, activation(norm(given))))
+    inputs = np.random.default_rng(0).normal(0, 2, (3, 4, 6)).astype("float32")
+    assert largest_difference(model, inputs) < 1e-6
+
+
 class Scale(layers.Layer):
     """A layer that is nowhere registered."""
 

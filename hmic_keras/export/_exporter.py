@@ -103,12 +103,13 @@ class Exporter:
             "latency_ms": round(
                 parity.latency_ms(backend, self._for(backend, self._inputs)), 3
             ),
-            "versions": versions(
-                *((quantisation.TOOL,) if name in quantisation.SCHEMES else ())
-            ),
+            "versions": versions(*self._tools(name)),
         }
         self._carry(name, path, entry)
         return {**entry, "size_bytes": _size(path)}
+
+    def _tools(self, name: str) -> tuple[str, ...]:
+        return (quantisation.TOOL,) if name in quantisation.SCHEMES else ()
 
     def _tflite(self, name: str, path: Path) -> tuple[bytes, Any]:
         recipe: Any = None

@@ -238,10 +238,16 @@ def _rebuilt(layer: Any, name: Callable[[], str]) -> Any:
         return None
     tf_keras = libraries().tf_keras
     make = getattr(tf_keras.layers, kind)
-    known = set(inspect.signature(make.__init__).parameters)
+    known = inspect.signature(make.__init__).parameters
+    newer = inspect.signature(type(layer).__init__).parameters
     arguments: dict[str, Any] = {}
     for key, value in layer.get_config().items():
-        if key not in known or key.endswith("_initializer") or key in ("name", "dtype"):
+        if key.endswith("_initializer") or key in ("name", "dtype", "trainable"):
+            continue
+        if key not in known:
+            # What Keras 2 does not have may only be what Keras 3 does without being asked.
+            if key in newer and value != newer[key].default:
+                return None
             continue
         if key.endswith(("_regularizer", "_constraint")) and value is not None:
             value = _same_in_keras2(tf_keras, key, value)

@@ -21,11 +21,14 @@ from ._exporter import Exporter
 from ._inputs import Inputs
 from ._twin import Twin, twin
 from .bundle import check_folder, export_model, write_folder
+from .parity import largest_difference
 from .precision import as_float32
 
 REPORT = "compression.json"
 # Inputs on which ranges of values are found.
 _CALIBRATION = 128
+# Largest difference of a probability that rounding makes between the versions of Keras.
+_SAME = 1e-4
 _AFTER_TRAINING = ("dynamic_int8", "static_int8")
 
 
@@ -184,6 +187,7 @@ class _Task:
         _check("validation", validation, self.takes.shape, model.taxonomy.levels)
         self.calibration = _first_inputs(data, _CALIBRATION)
         self.twin: Twin = twin(self.model)
+        self._check_twin()
         self.validated = 0
         self.losses: list[float] = []
         self._data, self._validation, self.config = data, validation, config
@@ -250,6 +254,18 @@ class _Task:
             "map": self._map(scores),
         }
 
+    def _check_twin(self) -> None:
+        inputs = self.calibration[:8]
+        found = largest_difference(
+            KerasBackend(self.model).run(inputs), self.answers(self.twin.model, inputs)
+        )
+        if not max(found.values()) <= _SAME:
+            raise ModelError(
+                f"The model {self.model.name!r} answers differently in Keras 2, by up to "
+                f"{found}, where {_SAME:g} is rounding: one of its layers means something else "
+                "there. It cannot be compressed."
+            )
+
     def _fit(self, network: Any, callbacks: Any = ()) -> None:
         total = self.config.epochs * (2 if self.config.how == "prune_qat" else 1)
         before, report = len(self.losses), self._progress
@@ -288,6 +304,9 @@ class _TwinExporter(Exporter):
         super().__init__(task.model, None, None, None, (), task.tolerance)
         self._task, self._network = task, network
         self._expected = task.answers(network, self._inputs)
+
+    def _tools(self, name: str) -> tuple[str, ...]:
+        return ("tf_keras", "tensorflow-model-optimization")
 
     def _tflite(self, name: str, path: Path) -> tuple[bytes, Any]:
         task = self._task
