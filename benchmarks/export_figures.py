@@ -1,4 +1,4 @@
-"""Measures the exports of the default model: size, difference, mAP lost, latency and its shares.
+"""Measures the exports of the default model: size, difference, mAP lost, latency, shares.
 
 Every format is exported with the demo corpus: comparison and calibration on training clips,
 differences and mean average precision on all test clips. `dynamic_int8` is told to stay within
@@ -62,7 +62,10 @@ def formats(model, folder):
         calibration=train[1::2],
         tolerance=TOLERANCES,
     )
-    test, labels = waveforms("test", audio.sample_rate, samples), hk.data.demo_clips("test").labels
+    test, labels = (
+        waveforms("test", audio.sample_rate, samples),
+        hk.data.demo_clips("test").labels,
+    )
     scores = {name: hk.Predictor(folder, format=name).score_windows(test) for name in FORMATS}
     rows = {}
     for name in FORMATS[1:]:

@@ -6,7 +6,8 @@ from typing import Any
 from keras import layers
 
 from ..errors import ModelError
-from ._common import check_rate
+from ..layers import EnsembleDense
+from ._common import check_counts, check_rate
 
 
 def mlp(inputs: Any, *, units: Sequence[int] = (256,), dropout: float = 0.3) -> Any:
@@ -24,6 +25,51 @@ def mlp(inputs: Any, *, units: Sequence[int] = (256,), dropout: float = 0.3) -> 
     Raises:
         ModelError: If `units` is empty or not positive, or `dropout` is no rate.
     """
+    _check(units, dropout)
+    x = layers.BatchNormalization(name="input_norm")(inputs)
+    for index, width in enumerate(units, start=1):
+        x = layers.Dense(width, activation="relu", name=f"hidden{index}")(x)
+        x = layers.Dropout(dropout, name=f"hidden_dropout{index}")(x)
+    return x
+
+
+def mlp_voices(
+    inputs: Any, num_voices: int, *, units: Sequence[int] = (256,), dropout: float = 0.3
+) -> Any:
+    """Extracts features for several voices at once, which share the matrices of `mlp`.
+
+    Each voice sees the standardised inputs with signs of its own and scales every layer in its
+    own way (`layers.EnsembleDense`), so the voices differ from the first layer on.
+
+    Args:
+        inputs: Symbolic embeddings `(batch, dim)`.
+        num_voices: Number of voices.
+        units: Width of each hidden layer.
+        dropout: Rate of dropout after each hidden layer.
+
+    Returns:
+        Symbolic features `(batch, num_voices, units[-1])`.
+
+    Raises:
+        ModelError: If `num_voices` is no count, `units` is empty or not positive, or `dropout`
+            is no rate.
+    """
+    check_counts(num_voices=num_voices)
+    _check(units, dropout)
+    x = layers.BatchNormalization(name="input_norm")(inputs)
+    for index, width in enumerate(units, start=1):
+        x = EnsembleDense(
+            width,
+            num_voices,
+            random_signs=index == 1,
+            activation="relu",
+            name=f"hidden{index}",
+        )(x)
+        x = layers.Dropout(dropout, name=f"hidden_dropout{index}")(x)
+    return x
+
+
+def _check(units: Sequence[int], dropout: float) -> None:
     if (
         not isinstance(units, Sequence)
         or not units
@@ -33,8 +79,3 @@ def mlp(inputs: Any, *, units: Sequence[int] = (256,), dropout: float = 0.3) -> 
             f"`units` must be one or more positive integers, as (256,). Received: {units!r}"
         )
     check_rate("dropout", dropout)
-    x = layers.BatchNormalization(name="input_norm")(inputs)
-    for index, width in enumerate(units, start=1):
-        x = layers.Dense(width, activation="relu", name=f"hidden{index}")(x)
-        x = layers.Dropout(dropout, name=f"hidden_dropout{index}")(x)
-    return x

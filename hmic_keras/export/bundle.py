@@ -80,8 +80,8 @@ def export_model(
     formats = _check(model, formats)
     check_folder(out)
     model.update_manifest(window_seconds=model.manifest.get("window_seconds", 10.0))
-    exporter = Exporter(model, waveforms, calibration, evaluation, extras, tolerance)
-    return write_folder(model, out, formats, exporter, skip_refused=skip_refused)
+    with Exporter(model, waveforms, calibration, evaluation, extras, tolerance) as exporter:
+        return write_folder(model, out, formats, exporter, skip_refused=skip_refused)
 
 
 def write_folder(

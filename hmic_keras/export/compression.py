@@ -85,8 +85,8 @@ def compress(
     reference = task.reference()
     trained = task.train()
     if config.how in ("qat", "prune_qat"):
-        exporter = _TwinExporter(task, trained)
-        manifest = write_folder(model, out, ["static_int8"], exporter)
+        with _TwinExporter(task, trained) as exporter:
+            manifest = write_folder(model, out, ["static_int8"], exporter)
     else:
         compressed = task.carried_back(trained)
         manifest = export_model(
@@ -197,10 +197,12 @@ class _Task:
     def reference(self) -> dict[str, Any]:
         """Measures the model in float, and in int8 made after training."""
         scores = self._scores(KerasBackend(self.model), as_log_mel=False)
-        # All of it in int8, whatever the tolerance of an export would leave in float.
-        exporter = Exporter(self.model, None, self.calibration, None, (), 1.0)
         found = {}
-        with tempfile.TemporaryDirectory() as folder:
+        with (
+            # All of it in int8, whatever the tolerance of an export would leave in float.
+            Exporter(self.model, None, self.calibration, None, (), 1.0) as exporter,
+            tempfile.TemporaryDirectory() as folder,
+        ):
             for name in ("float32", *_AFTER_TRAINING):
                 path = Path(folder) / FILES[name]
                 found[name] = self.measured(exporter.write(name, path), path)

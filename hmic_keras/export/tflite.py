@@ -37,14 +37,8 @@ def export_tflite(
         temporary.write_bytes(content)
 
 
-def convert(
-    model: Any,
-    input_shape: Sequence[int],
-    *,
-    extras: Sequence[str] = (),
-    half_precision: bool = False,
-) -> bytes:
-    """Converts a model to TensorFlow Lite.
+def convert(model: Any, input_shape: Sequence[int], *, extras: Sequence[str] = ()) -> bytes:
+    """Converts a model to TensorFlow Lite in float32.
 
     The batch is fixed at 1, only built-in operations are used, and the signature's outputs
     carry the names of the levels. The model is converted from a SavedModel, which works on
@@ -55,24 +49,36 @@ def convert(
         model: A functional model.
         input_shape: Shape of one input.
         extras: Further outputs `attention_LEVEL` and `embedding`.
-        half_precision: Whether weights are stored as float16.
 
     Raises:
         ModelError: If the model has no such extra, or needs operations that are not built in.
     """
-    import tensorflow as tf
-
     with tempfile.TemporaryDirectory() as folder:
         saved_model = Path(folder) / "saved_model"
         export_saved_model(
             with_extras(model, extras), saved_model, batch_size=1, input_shape=input_shape
         )
-        converter = tf.lite.TFLiteConverter.from_saved_model(os.fspath(saved_model))
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if half_precision:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.target_spec.supported_types = [tf.float16]
-        content = converter.convert()
+        return convert_saved_model(saved_model)
+
+
+def convert_saved_model(path: Path, *, half_precision: bool = False) -> bytes:
+    """Converts a SavedModel of batch 1; see `convert`.
+
+    Args:
+        path: The SavedModel.
+        half_precision: Whether weights are stored as float16.
+
+    Raises:
+        ModelError: If the model needs operations that are not built in.
+    """
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(os.fspath(path))
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if half_precision:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+    content = converter.convert()
     check_operations(content)
     return content
 

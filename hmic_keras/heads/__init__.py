@@ -33,10 +33,13 @@ HEADS: Mapping[str, Head] = {
 # Methods whose levels share nothing: they are given `Features` by level, each from a backbone
 # of its own.
 SEPARATE = frozenset({"independent"})
+# Methods that take an embedding `(batch, num_voices, dim)` where the backbone can give one.
+VOICED = frozenset({"chorus"})
 
 __all__ = [
     "HEADS",
     "SEPARATE",
+    "VOICED",
     "Children",
     "Features",
     "Head",

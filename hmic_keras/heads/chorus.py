@@ -20,26 +20,32 @@ def chorus(
 ) -> dict[str, Any]:
     """Averages several voices, each of which obeys the hierarchy by itself.
 
-    A method of this package. Voice `k` has a hidden layer of its own (cheap: the matrix is
-    shared, see `layers.EnsembleDense`) and a classifier of every class, `h[k]`. Each voice is
-    constrained by the maximum over descendants and trained by the loss of C-HMCNN on the labels
-    themselves; the answer is the mean of the voices, which obeys the hierarchy since each of
-    them does:
+    A method of this package. Voice `k` classifies every class, `h[k]`. It is constrained by the
+    maximum over descendants and trained by the loss of C-HMCNN on the labels themselves; the
+    answer is the mean of the voices, which obeys the hierarchy since each of them does:
 
         P(A) = 1/K sum over k of max(h[k, B] for B in A and its descendants)
         loss = 1/K sum over k of MCLoss(h[k], y)
 
-    A maximum over children rests on the one score that errs most to the upper side. A mean
-    over voices, each with a maximum of its own, damps that, where the maximum over mean scores
-    would not. The constraint is that of Giunchiglia and Lukasiewicz (NeurIPS 2020), the voices
-    are those of BatchEnsemble (Wen et al., ICLR 2020) and TabM (Gorishniy et al., ICLR 2025).
+    A maximum over descendants rests on the one score that errs most to the upper side. The
+    mean of several maxima damps that; the maximum of mean scores would not.
+
+    The voices are one network that is run several times: they share the large matrices and
+    differ by the signs and scales of what goes in and out of them (`layers.EnsembleDense`),
+    and each has a classifier of its own. On embeddings `(batch, dim)` with the backbone `mlp`
+    they differ from the first layer on. Any other backbone is shared, and the voices begin
+    with a hidden layer on its features.
+
+    The constraint and its loss are those of Giunchiglia and Lukasiewicz (NeurIPS 2020), the
+    voices those of BatchEnsemble (Wen et al., ICLR 2020) and TabM (Gorishniy et al., ICLR
+    2025), which trains them one by one as here.
 
     Args:
         features: From a backbone.
         taxonomy: The taxonomy.
         num_voices: Number of voices.
-        units: Width of the voices' hidden layer.
-        dropout: Rate of dropout after it.
+        units: Width of the voices' hidden layer, where the backbone has no voices.
+        dropout: Rate of dropout after that layer.
 
     Returns:
         Probabilities by level, no child above its parent.
@@ -49,8 +55,10 @@ def chorus(
     """
     check_counts(num_voices=num_voices, units=units)
     check_rate("dropout", dropout)
-    x = EnsembleDense(units, num_voices, activation="relu", name="voices")(features.embedding)
-    x = layers.Dropout(dropout, name="voices_dropout")(x)
+    x = features.embedding
+    if len(x.shape) == 2:
+        x = EnsembleDense(units, num_voices, activation="relu", name="voices")(x)
+        x = layers.Dropout(dropout, name="voices_dropout")(x)
     scores = {}
     for level in taxonomy.levels:
         size = len(taxonomy.classes(level))

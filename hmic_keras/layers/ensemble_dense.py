@@ -13,13 +13,15 @@ class EnsembleDense(keras.layers.Layer):
 
     With separate kernels, voice `k` computes `f(x W[k] + b[k])`. With a shared one it computes
     `f(((x * r[k]) W) * s[k] + b[k])`: voices share the matrix and differ by the vectors `r` and
-    `s` only, which costs hardly more than one layer. `r` starts as random signs, so that the
-    voices differ from the beginning.
+    `s` only, which costs hardly more weights than one layer. `r` starts as random signs, so
+    that the voices differ from the beginning.
 
     Args:
         units: Width of a voice's output.
         num_voices: Number of voices.
         separate: Whether each voice has a kernel of its own.
+        random_signs: Whether `r` starts as random signs, as in the first layer of an ensemble,
+            or as ones.
         activation: Name of the activation `f`, or None for none.
         seed: Seed of the weights; None takes one from Keras' global generator.
         **kwargs: Base layer arguments such as `name` and `dtype`.
@@ -50,6 +52,7 @@ class EnsembleDense(keras.layers.Layer):
         units: int,
         num_voices: int,
         separate: bool = False,
+        random_signs: bool = True,
         activation: str | None = None,
         seed: int | None = None,
         **kwargs: Any,
@@ -63,6 +66,7 @@ class EnsembleDense(keras.layers.Layer):
         self.units = units
         self.num_voices = num_voices
         self.separate = bool(separate)
+        self.random_signs = bool(random_signs)
         self.activation = activation
         self.seed = seed
         self._function = keras.activations.get(activation)
@@ -70,7 +74,8 @@ class EnsembleDense(keras.layers.Layer):
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Creates the kernels and the vectors of the voices."""
         self._check_shape(input_shape)
-        dim, voices = input_shape[-1], self.num_voices
+        dim: Any = input_shape[-1]
+        voices = self.num_voices
         generator = keras.random.SeedGenerator(self.seed)
         glorot = keras.initializers.GlorotUniform(generator)
         if self.separate:
@@ -81,7 +86,9 @@ class EnsembleDense(keras.layers.Layer):
         self._kernel = self.add_weight(shape=shape, initializer=glorot, name="kernel")
         if not self.separate:
             self._inner = self.add_weight(
-                shape=(voices, dim), initializer=_random_signs(generator), name="inner"
+                shape=(voices, dim),
+                initializer=_random_signs(generator) if self.random_signs else "ones",
+                name="inner",
             )
             self._outer = self.add_weight(
                 shape=(voices, self.units), initializer="ones", name="outer"
@@ -117,7 +124,7 @@ class EnsembleDense(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        names = ("units", "num_voices", "separate", "activation", "seed")
+        names = ("units", "num_voices", "separate", "random_signs", "activation", "seed")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def _check_shape(self, shape: Sequence[int | None]) -> None:
