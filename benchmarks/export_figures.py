@@ -1,4 +1,4 @@
-"""Measures the exports of the default model: size, difference, mAP lost, latency and its shares.
+"""Measures the exports of the default model: size, difference, mAP lost, latency, shares.
 
 Every format is exported with the demo corpus: comparison and calibration on training clips,
 differences and mean average precision on all test clips. `dynamic_int8` is told to stay within

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from layer_contract import check_layer
 
-from hmic_keras._mel import mel_filters
+from hmic_keras._mel import log_mel, mel_filters
+from hmic_keras.config import AudioConfig
 from hmic_keras.layers import LogMelSpectrogram
 
 SMALL = {
@@ -162,3 +163,13 @@ def test_refuses_bad_arguments(config, message):
 def test_refuses_bad_shapes(shape):
     with pytest.raises(ValueError, match=r"\(batch, samples\).*128 samples"):
         LogMelSpectrogram(**SMALL)(np.zeros(shape, "float32"))
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+def test_numpy_gives_the_same_without_keras(config):
+    audio = AudioConfig.from_dict({"fmax": config.get("sample_rate", 16000) / 2, **config})
+    waveforms = signals(audio.sample_rate, audio.sample_rate)
+    expected = np.asarray(LogMelSpectrogram(**audio.to_dict())(waveforms))
+    found = log_mel(waveforms, audio)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)

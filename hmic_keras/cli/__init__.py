@@ -7,6 +7,7 @@ import typer
 from ..errors import HmicError
 from . import _completion, _terminal
 from .compare import compare
+from .compress import compress
 from .demo import demo
 from .evaluate import evaluate
 from .export import export
@@ -26,16 +27,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    demo,
-    render,
-    prepare,
-    train,
-    evaluate,
-    compare,
-    predict,
-    models,
-    export,
-    taxonomy,
+    *(demo, render, prepare, train, evaluate, compare, predict, models),
+    *(export, compress, taxonomy),
 ):
     app.command()(_completion.with_completion(command))
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,10 @@ _BACKENDS: Mapping[str, Callable[[Path], Backend]] = {
 
 
 class Exporter:
-    """Writes one model in any format; see `bundle.export_model` for the arguments."""
+    """Writes one model in any format; see `bundle.export_model` for the arguments.
+
+    A context manager, since it keeps a SavedModel meanwhile.
+    """
 
     def __init__(
         self,
@@ -72,6 +76,14 @@ class Exporter:
             self._clips, self._owners = takes.of_clips(evaluation)
             self._expected_scores = self._scores(self._keras)
         self._float32: bytes | None = None
+        # Both float formats are converted from it.
+        self._fixed = tempfile.TemporaryDirectory(prefix="hmic-export-")
+
+    def __enter__(self) -> "Exporter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._fixed.cleanup()
 
     def write(self, name: str, path: Path) -> dict[str, Any]:
         """Writes one format and returns its entry of the manifest.
@@ -103,12 +115,13 @@ class Exporter:
             "latency_ms": round(
                 parity.latency_ms(backend, self._for(backend, self._inputs)), 3
             ),
-            "versions": versions(
-                *((quantisation.TOOL,) if name in quantisation.SCHEMES else ())
-            ),
+            "versions": versions(*self._tools(name)),
         }
         self._carry(name, path, entry)
         return {**entry, "size_bytes": _size(path)}
+
+    def _tools(self, name: str) -> tuple[str, ...]:
+        return (quantisation.TOOL,) if name in quantisation.SCHEMES else ()
 
     def _tflite(self, name: str, path: Path) -> tuple[bytes, Any]:
         recipe: Any = None
@@ -168,7 +181,11 @@ class Exporter:
         return best[:2]
 
     def _convert(self, **options: Any) -> bytes:
-        return tflite.convert(self._model, self._takes.shape, extras=self._extras, **options)
+        path = Path(self._fixed.name) / "saved_model"
+        if not path.exists():
+            model = with_extras(self._model, self._extras)
+            export_saved_model(model, path, batch_size=1, input_shape=self._takes.shape)
+        return tflite.convert_saved_model(path, **options)
 
     def _behind_front_end(self) -> tuple[bytes, Any]:
         """Converts what takes log-mel spectrograms; the front end does not survive int8."""
