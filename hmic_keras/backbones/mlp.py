@@ -6,6 +6,7 @@ from typing import Any
 from keras import layers
 
 from ..errors import ModelError
+from ..layers import BatchNormalization
 from ._common import check_rate
 
 
@@ -33,7 +34,7 @@ def mlp(inputs: Any, *, units: Sequence[int] = (256,), dropout: float = 0.3) -> 
             f"`units` must be one or more positive integers, as (256,). Received: {units!r}"
         )
     check_rate("dropout", dropout)
-    x = layers.BatchNormalization(name="input_norm")(inputs)
+    x = BatchNormalization(name="input_norm")(inputs)
     for index, width in enumerate(units, start=1):
         x = layers.Dense(width, activation="relu", name=f"hidden{index}")(x)
         x = layers.Dropout(dropout, name=f"hidden_dropout{index}")(x)

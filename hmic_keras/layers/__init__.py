@@ -8,6 +8,7 @@ from .. import hierarchical_model as _hierarchical_model
 from .. import losses as _losses
 from .. import streaming_metrics as _streaming_metrics
 from .augmentation import Augmentation
+from .batch_normalization import BatchNormalization
 from .fine_to_coarse_attention import FineToCoarseAttention
 from .grouped_max_pool import GroupedMaxPool
 from .log_mel_spectrogram import LogMelSpectrogram
@@ -23,6 +24,7 @@ from .stem_remix import StemRemix
 
 __all__ = [
     "Augmentation",
+    "BatchNormalization",
     "FineToCoarseAttention",
     "GroupedMaxPool",
     "LogMelSpectrogram",
