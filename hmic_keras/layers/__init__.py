@@ -9,6 +9,7 @@ from .. import losses as _losses
 from .. import streaming_metrics as _streaming_metrics
 from .ancestor_closure import AncestorClosure
 from .augmentation import Augmentation
+from .batch_normalization import BatchNormalization
 from .ensemble_dense import EnsembleDense
 from .fine_to_coarse_attention import FineToCoarseAttention
 from .grouped_max_pool import GroupedMaxPool
@@ -30,6 +31,7 @@ from .voice_mean import VoiceMean
 __all__ = [
     "AncestorClosure",
     "Augmentation",
+    "BatchNormalization",
     "EnsembleDense",
     "FineToCoarseAttention",
     "GroupedMaxPool",
