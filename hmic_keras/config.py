@@ -131,6 +131,7 @@ class ModelConfig(_Config):
         method_options: Keyword arguments of the method.
         audio: Settings of the log-mel front end; None leaves them to the backbone.
         spec_augment: Settings of `layers.SpecAugment` on the log-mel input; None for none.
+        consistent: Whether answers are mended so that no class is below a descendant.
         precision: Keras dtype policy of the layers: `"float32"`, `"mixed_float16"` (GPUs)
             or `"mixed_bfloat16"` (recent GPUs, TPUs). Answers stay float32.
 
@@ -148,6 +149,7 @@ class ModelConfig(_Config):
     method_options: Mapping[str, Any] = _no_options()
     audio: AudioConfig | None = None
     spec_augment: Mapping[str, Any] | None = None
+    consistent: bool = False
     precision: str = "float32"
 
     def __post_init__(self) -> None:
@@ -161,6 +163,7 @@ class ModelConfig(_Config):
         self._require(
             "audio", "an AudioConfig or None", isinstance(self.audio, AudioConfig | None)
         )
+        self._require_choice("consistent", True, False)
         self._require_choice("precision", "float32", "mixed_float16", "mixed_bfloat16")
 
 

@@ -170,7 +170,8 @@ def _features(
         defaults = heads.get(method).__kwdefaults__ or {}
         options = {**defaults, **_options("method_options", method_options)}
         voices = backbones.VOICED[backbone]
-        x = _call(voices, "backbone_options", backbone_options, x, options["num_voices"])
+        how = (options["num_voices"], options["shared"])
+        x = _call(voices, "backbone_options", backbone_options, x, *how)
         return heads.Features(x, x)
     return shared(x)
 

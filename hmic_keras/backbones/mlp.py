@@ -34,16 +34,20 @@ def mlp(inputs: Any, *, units: Sequence[int] = (256,), dropout: float = 0.3) -> 
 
 
 def mlp_voices(
-    inputs: Any, num_voices: int, *, units: Sequence[int] = (256,), dropout: float = 0.3
+    inputs: Any,
+    num_voices: int,
+    shared: bool,
+    *,
+    units: Sequence[int] = (256,),
+    dropout: float = 0.3,
 ) -> Any:
-    """Extracts features for several voices at once, which share the matrices of `mlp`.
-
-    Each voice sees the standardised inputs with signs of its own and scales every layer in its
-    own way (`layers.EnsembleDense`), so the voices differ from the first layer on.
+    """Extracts features for several voices at once: so many of `mlp` side by side.
 
     Args:
         inputs: Symbolic embeddings `(batch, dim)`.
         num_voices: Number of voices.
+        shared: Whether the voices share the matrices and differ by signs and scales of what
+            goes in and out of them, see `layers.EnsembleDense`.
         units: Width of each hidden layer.
         dropout: Rate of dropout after each hidden layer.
 
@@ -61,6 +65,7 @@ def mlp_voices(
         x = EnsembleDense(
             width,
             num_voices,
+            separate=not shared,
             random_signs=index == 1,
             activation="relu",
             name=f"hidden{index}",
