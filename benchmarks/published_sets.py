@@ -255,7 +255,7 @@ def summarise(found, chosen, args):
         "mean_rank": mean_ranks(means),
         "grid": GRID[: args.configs],
         "search": {
-            "seeds": SEARCH_SEEDS,
+            "seeds": args.search_seeds,
             "epochs": args.epochs,
             "patience": PATIENCE,
             "every": EVERY,
