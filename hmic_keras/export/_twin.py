@@ -249,7 +249,8 @@ def _rebuilt(layer: Any, name: Callable[[], str]) -> Any:
             continue
         if key not in known:
             # What Keras 2 does not have may only be what Keras 3 does without being asked.
-            if key in newer and value != newer[key].default:
+            default = newer[key].default if key in newer else None
+            if value and value != default:
                 return None
             continue
         if key.endswith(("_regularizer", "_constraint")) and value is not None:
