@@ -138,7 +138,8 @@ class HierarchicalModel(keras.Model):
                 argument is a list by position, or names a level the model does not have.
         """
         training = self._training_additions(augmentation, consistency)
-        if kwargs.get("jit_compile", "auto") == "auto":
+        on_tensorflow = keras.config.backend() == "tensorflow"
+        if on_tensorflow and kwargs.get("jit_compile", "auto") == "auto":
             # On a CPU, XLA costs a long compilation and saves nothing in these networks.
             kwargs["jit_compile"] = has_gpu()
         loss = self._losses_by_level(loss)

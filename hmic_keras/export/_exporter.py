@@ -37,7 +37,6 @@ TOLERANCES: Mapping[str, float] = {
 }
 """Largest difference of a probability to the Keras model that is kept, by format."""
 
-_TOOLS = dict.fromkeys(quantisation.SCHEMES, (quantisation.TOOL,))
 _BACKENDS: Mapping[str, Callable[[Path], Backend]] = {
     ".tflite": TFLiteBackend,
     ".onnx": OnnxBackend,
@@ -116,10 +115,13 @@ class Exporter:
             "latency_ms": round(
                 parity.latency_ms(backend, self._for(backend, self._inputs)), 3
             ),
-            "versions": versions(*_TOOLS.get(name, ())),
+            "versions": versions(*self._tools(name)),
         }
         self._carry(name, path, entry)
         return {**entry, "size_bytes": _size(path)}
+
+    def _tools(self, name: str) -> tuple[str, ...]:
+        return (quantisation.TOOL,) if name in quantisation.SCHEMES else ()
 
     def _tflite(self, name: str, path: Path) -> tuple[bytes, Any]:
         recipe: Any = None

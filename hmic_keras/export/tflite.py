@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .._files import atomic_path
 from ..errors import ModelError
 from .savedmodel import export_saved_model, with_extras
@@ -112,3 +114,39 @@ def operations(content: bytes) -> set[str]:
         custom = names[number] == "CUSTOM"
         found.add(f"CUSTOM {code.customCode.decode()}" if custom else names[number])
     return found
+
+
+def kernels(content: bytes) -> list[np.ndarray]:
+    """Returns the weights of a model's convolutions and dense layers as they are stored.
+
+    Args:
+        content: The model, with weights of 8 bits or in float32.
+
+    Returns:
+        Arrays `(output channels, weights)`.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    operator, kinds = schema.BuiltinOperator, schema.TensorType
+    channels = {
+        operator.CONV_2D: 0,
+        operator.FULLY_CONNECTED: 0,
+        operator.DEPTHWISE_CONV_2D: 3,
+    }
+    types = {kinds.INT8: np.int8, kinds.FLOAT32: np.float32}
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    (graph,) = model.subgraphs
+    found = {}
+    for step in graph.operators:
+        code = model.operatorCodes[step.opcodeIndex]
+        axis = channels.get(max(code.builtinCode, code.deprecatedBuiltinCode))
+        if axis is None:
+            continue
+        tensor = graph.tensors[step.inputs[1]]
+        data = model.buffers[tensor.buffer].data
+        # A product of two computed tensors has no weights.
+        if data is not None and tensor.type in types:
+            values = np.frombuffer(np.asarray(data, np.uint8).tobytes(), types[tensor.type])
+            kernel = np.moveaxis(values.reshape(tensor.shape), axis, 0)
+            found[tensor.buffer] = kernel.reshape(len(kernel), -1)
+    return list(found.values())
