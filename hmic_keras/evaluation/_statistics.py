@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 _LEVEL = 0.95
 
 
-def interval(values: Sequence[float], level: float = _LEVEL) -> tuple[float, float, float]:
+def interval(values: ArrayLike, level: float = _LEVEL) -> tuple[float, float, float]:
     """Returns mean, lower and upper end of Student's confidence interval of the mean.
 
     Args:
@@ -35,7 +36,7 @@ def interval(values: Sequence[float], level: float = _LEVEL) -> tuple[float, flo
     return mean, mean - half, mean + half
 
 
-def paired_tests(scores: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+def paired_tests(scores: Mapping[str, ArrayLike]) -> list[dict[str, Any]]:
     """Compares every pair of contenders over the same seeds.
 
     Args:
