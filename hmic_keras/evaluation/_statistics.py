@@ -54,9 +54,10 @@ def paired_tests(scores: Mapping[str, ArrayLike]) -> list[dict[str, Any]]:
         ('a', 0.133)
     """
     rows: list[dict[str, Any]] = []
-    for one, other in itertools.combinations(scores, 2):
-        first, second = sorted((one, other), key=lambda name: -float(np.mean(scores[name])))
-        difference = np.asarray(scores[first], float) - np.asarray(scores[second], float)
+    numbers = {name: np.asarray(values, float) for name, values in scores.items()}
+    for pair in itertools.combinations(numbers, 2):
+        first, second = sorted(pair, key=lambda name: -numbers[name].mean())
+        difference = numbers[first] - numbers[second]
         mean, low, high = interval(difference)
         t, wilcoxon = _p_values(difference)
         rows.append(
