@@ -17,6 +17,7 @@ from .config import AudioConfig
 from .data.audio import frame, load_audio, to_waveform
 from .errors import MissingDependencyError, ModelError, first_line
 from .taxonomy import Taxonomy
+from .zoo import resolve
 
 __all__ = ["Prediction", "Predictor"]
 
@@ -86,6 +87,8 @@ class Predictor:
         format: Which of a folder's files to use, a name of `zoo.FILES` such as `"keras"` or
             `"dynamic_int8"`, or `"tflite"` for `"float32"`. For a single file it follows from
             the file.
+        zoo: Your own folder of models, to look for a name in first; by default the one that
+            the environment variable `HMIC_ZOO` names, if it does.
 
     Raises:
         ModelError: If there is no such model, it cannot be read, it lacks a manifest, or the
@@ -106,9 +109,10 @@ class Predictor:
         model: Any = zoo.DEFAULT_MODEL,
         *,
         format: str | None = None,
+        zoo: str | os.PathLike[str] | None = None,
     ) -> None:
         if isinstance(model, str | os.PathLike):
-            path = zoo.resolve(model)
+            path = resolve(model, zoo)
             kind, path = _format_of(path, format)
             manifest, self._backend, own = _open(kind, path)
             source = f"'{path}'"
@@ -282,8 +286,7 @@ def _format_of(path: Path, wanted: str | None) -> tuple[str, Path]:
     if folder:
         name = name or next((k for k, f in zoo.FILES.items() if (path / f).exists()), "keras")
         path = path / zoo.FILES[name]
-        if not path.exists():
-            raise ModelError(f"The folder '{path.parent}' holds no '{path.name}'.")
+        zoo.check_present(path)
     found = "savedmodel" if path.is_dir() else _KINDS.get(path.suffix, "")
     if not found:
         raise ModelError(

@@ -17,6 +17,8 @@ from .taxonomy import Taxonomy
 INPUTS = ("waveform", "log_mel", "embedding")
 # The layer whose input is the backbone's sequence over time, where there is one.
 TIME_POOL = "time_mean"
+# The layer that pools it for the classifiers.
+CLIP_POOL = "embedding_pool"
 
 
 def build_model(
@@ -170,7 +172,8 @@ def _features(
         defaults = heads.get(method).__kwdefaults__ or {}
         options = {**defaults, **_options("method_options", method_options)}
         voices = backbones.VOICED[backbone]
-        x = _call(voices, "backbone_options", backbone_options, x, options["num_voices"])
+        how = (options["num_voices"], options["shared"])
+        x = _call(voices, "backbone_options", backbone_options, x, *how)
         return heads.Features(x, x)
     return shared(x)
 
@@ -189,7 +192,7 @@ def _pool_time(sequence: Any) -> Any:
     # The mean says how much of the clip holds a class, the maximum whether any of it does.
     mean = layers.GlobalAveragePooling1D(name=TIME_POOL)(sequence)
     highest = layers.GlobalMaxPooling1D(name="time_max")(sequence)
-    return layers.Concatenate(name="embedding_pool")([mean, highest])
+    return layers.Concatenate(name=CLIP_POOL)([mean, highest])
 
 
 def _spec_augment(x: Any, arguments: Mapping[str, Any], kind: str) -> Any:

@@ -626,3 +626,20 @@ def test_render_writes_a_corpus_that_train_can_read(hmic, tmp_path, openmic):
     missing = ("--soundfont", "none.sf2", "--clips", 1)
     assert "none.sf2" in hmic("render", "--out", tmp_path / "new", *missing).message()
     assert not (tmp_path / "new").exists()
+
+
+def test_onednn_is_asked_for_before_tensorflow_loads_unless_refused():
+    code = (
+        "import os, sys\nfrom hmic_keras.cli import _terminal\n_terminal.set_up()\n"
+        "assert 'tensorflow' not in sys.modules\nprint(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    )
+    unset = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+    for given, expected in (({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**unset, "PYTHONPATH": str(ROOT), **given},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == expected

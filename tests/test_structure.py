@@ -46,6 +46,7 @@ FLOORS = {
     "backbones": 2,
     "heads": 2,
     "models": 2,
+    "calibration": 2,
     "zoo": 2,
     "training": 3,
     "_backends": 3,
@@ -55,6 +56,8 @@ FLOORS = {
     "evaluation": 4,
     "explain": 4,
     "demo": 4,
+    "model_card": 4,
+    "publishing": 4,
     "cli": 5,
 }
 HEAVY = {"tensorflow", "keras", "tf_keras", "tensorflow_io"}

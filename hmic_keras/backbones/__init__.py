@@ -29,7 +29,8 @@ BACKBONES: Mapping[str, Backbone] = {
 }
 
 # Backbones that can see an embedding `(batch, dim)` through several voices, as
-# `(batch, num_voices, dim)`; called with the number of voices after the input.
+# `(batch, num_voices, dim)`; called with the number of voices, and whether they share their
+# matrices, after the input.
 VOICED: Mapping[str, Backbone] = {"mlp": mlp_voices}
 
 __all__ = [

@@ -6,7 +6,7 @@ from typing import Any
 from keras import layers
 
 from ..errors import ModelError
-from ..layers import EnsembleDense
+from ..layers import BatchNormalization, EnsembleDense
 from ._common import check_counts, check_rate
 
 
@@ -26,7 +26,7 @@ def mlp(inputs: Any, *, units: Sequence[int] = (256,), dropout: float = 0.3) -> 
         ModelError: If `units` is empty or not positive, or `dropout` is no rate.
     """
     _check(units, dropout)
-    x = layers.BatchNormalization(name="input_norm")(inputs)
+    x = BatchNormalization(name="input_norm")(inputs)
     for index, width in enumerate(units, start=1):
         x = layers.Dense(width, activation="relu", name=f"hidden{index}")(x)
         x = layers.Dropout(dropout, name=f"hidden_dropout{index}")(x)
@@ -34,16 +34,20 @@ def mlp(inputs: Any, *, units: Sequence[int] = (256,), dropout: float = 0.3) -> 
 
 
 def mlp_voices(
-    inputs: Any, num_voices: int, *, units: Sequence[int] = (256,), dropout: float = 0.3
+    inputs: Any,
+    num_voices: int,
+    shared: bool,
+    *,
+    units: Sequence[int] = (256,),
+    dropout: float = 0.3,
 ) -> Any:
-    """Extracts features for several voices at once, which share the matrices of `mlp`.
-
-    Each voice sees the standardised inputs with signs of its own and scales every layer in its
-    own way (`layers.EnsembleDense`), so the voices differ from the first layer on.
+    """Extracts features for several voices at once: so many of `mlp` side by side.
 
     Args:
         inputs: Symbolic embeddings `(batch, dim)`.
         num_voices: Number of voices.
+        shared: Whether the voices share the matrices and differ by signs and scales of what
+            goes in and out of them, see `layers.EnsembleDense`.
         units: Width of each hidden layer.
         dropout: Rate of dropout after each hidden layer.
 
@@ -56,11 +60,12 @@ def mlp_voices(
     """
     check_counts(num_voices=num_voices)
     _check(units, dropout)
-    x = layers.BatchNormalization(name="input_norm")(inputs)
+    x = BatchNormalization(name="input_norm")(inputs)
     for index, width in enumerate(units, start=1):
         x = EnsembleDense(
             width,
             num_voices,
+            separate=not shared,
             random_signs=index == 1,
             activation="relu",
             name=f"hidden{index}",

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from ..errors import ModelError, first_line
+from ..layers import BatchNormalization
 from ._legacy import libraries
 from .precision import as_float32
 
@@ -234,12 +235,14 @@ class _Replay:
 def _rebuilt(layer: Any, name: Callable[[], str]) -> Any:
     """Makes the Keras 2 layer of a Keras 3 layer's config, with weights of its own."""
     kind = type(layer).__name__
-    if kind not in _NAMESAKES or type(layer) is not getattr(keras.layers, kind):
+    # Ours only trains faster.
+    like = keras.layers.BatchNormalization if type(layer) is BatchNormalization else type(layer)
+    if kind not in _NAMESAKES or like is not getattr(keras.layers, kind):
         return None
     tf_keras = libraries().tf_keras
     make = getattr(tf_keras.layers, kind)
     known = inspect.signature(make.__init__).parameters
-    newer = inspect.signature(type(layer).__init__).parameters
+    newer = inspect.signature(like.__init__).parameters
     arguments: dict[str, Any] = {}
     for key, value in layer.get_config().items():
         if key.endswith("_initializer") or key in ("name", "dtype", "trainable"):

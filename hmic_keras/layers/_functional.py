@@ -201,6 +201,22 @@ def _propagate(
     return ops.moveaxis(ops.take(ops.concatenate(results, axis=0), order, axis=0), 0, -1)
 
 
+def rescaled_odds(scores: Any, scale: np.ndarray, offset: np.ndarray) -> Any:
+    """Rescales probabilities in logit space: `sigmoid(scale * logit(p) + offset)`.
+
+    Args:
+        scores: float32 probabilities `(..., classes)`.
+        scale: Positive, `(classes,)`.
+        offset: `(classes,)`.
+
+    Returns:
+        `(..., classes)`.
+    """
+    inside = ops.clip(scores, 1e-7, 1.0 - 1e-7)
+    logits = ops.log(inside) - ops.log1p(-inside)
+    return ops.sigmoid(logits * scale.astype("float32") + offset.astype("float32"))
+
+
 def residual_attention(values: Any, queries: Any, residual_weight: float) -> Any:
     """Class-specific residual attention over time (Zhu and Wu, ICCV 2021, equations 2 to 5).
 

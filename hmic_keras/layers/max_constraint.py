@@ -65,6 +65,7 @@ class MaxConstraint(AncestorClosure):
         """
         joined = self._joined(scores)
         present = ops.greater(self._joined_labels(labels, scores), 0.5)
-        highest = descendant_max(joined, self._plan)
-        vouched = descendant_max(ops.where(present, joined, 0.0), self._plan)
+        # One walk through the hierarchy for both.
+        pair = ops.stack([joined, ops.where(present, joined, 0.0)], axis=0)
+        highest, vouched = ops.unstack(descendant_max(pair, self._plan), axis=0)
         return labels, self._by_level(ops.where(present, vouched, highest)), sample_weight

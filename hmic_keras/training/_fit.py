@@ -1,10 +1,11 @@
 """Building and fitting a model."""
 
 import dataclasses
+import functools
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,9 @@ import numpy as np
 
 from .. import layers
 from .._versions import versions
+from ..calibration import choose_thresholds
 from ..config import ModelConfig, TrainConfig
-from ..data.pipeline import audio_errors, make_dataset
+from ..data.stems import StemBank
 from ..errors import HmicError, LabelError, ModelError
 from ..hierarchical_model import HierarchicalModel
 from ..models import build_model
@@ -66,7 +68,7 @@ def train(
     seed.
 
     Args:
-        clips: `LabelledClips`, or `PreparedClips` of waveforms.
+        clips: `LabelledClips`, `PreparedClips` of waveforms, or a `StemBank`.
         config: Training settings; the default `TrainConfig()`.
         validation: See `fit`.
         run: See `fit`.
@@ -132,9 +134,11 @@ def fit(
     Args:
         model: From `build_model`, new or trained; with `input="waveform"`, or
             `input="log_mel"` for records of log-mel spectrograms.
-        clips: `LabelledClips` or `PreparedClips` of the model's taxonomy.
+        clips: `LabelledClips` or `PreparedClips` of the model's taxonomy; with
+            `config.stems`, a `StemBank`, whose stems are mixed anew for every step.
         config: Training settings; the default `TrainConfig()`.
-        validation: Clips to validate on; by default a share of `clips` is held out.
+        validation: Clips to validate on; by default a share of `clips` is held out. Stems are
+            never held out: without `validation` every threshold is 0.5.
         run: Folder to keep the run in; by default nothing is written.
         resume: Whether to go on with the run in that folder.
         callbacks: Keras callbacks. Their state is not part of the checkpoint.
@@ -150,22 +154,37 @@ def fit(
             the run in `run` is unfinished or, with `resume`, another one.
     """
     config = config or TrainConfig()
+    if isinstance(clips, StemBank) or config.stems:
+        from ._fit_stems import fit_stems
+
+        return fit_stems(
+            model,
+            clips,
+            config,
+            validation=validation,
+            run=run,
+            resume=resume,
+            callbacks=callbacks,
+            provenance=provenance,
+        )
+    # TensorFlow's pipelines; stems are mixed on Keras' other backends as well.
+    from ..data.pipeline import audio_errors
+
     _check(model, clips, validation, config)
     training, held_out = _split(clips, validation, config)
     identity = _identity(model, config, training, held_out)
-    folder = _open(run, resume, identity)
-    sample_rate = model.manifest["audio"]["sample_rate"]
-    on_host, on_device = _augmentation(config, sample_rate)
-    shared = {
-        "sample_rate": sample_rate,
-        "crop_seconds": config.crop_seconds,
-        "batch_size": config.batch_size,
-        "cache": config.cache,
-    }
-    validation_data = make_dataset(held_out, **shared) if held_out is not None else None
-    model.compile(
-        optimizer=_options.make_optimizer(config, math.ceil(len(training) / config.batch_size)),
-        augmentation=on_device,
+    folder = open_run(run, resume, identity)
+    course = _course(model, training, held_out, config)
+    if config.feature_passes:
+        # Features are kept in the run's folder, so it must be one before they are computed.
+        if folder is not None and not resume:
+            folder.start(identity, {"versions": versions()})
+        course = _course_of_features(course, model, training, held_out, config, folder)
+    trained = course.model
+    steps = math.ceil(len(training) / config.batch_size) * max(1, config.feature_passes)
+    trained.compile(
+        optimizer=_options.make_optimizer(config, steps),
+        augmentation=course.augmentation,
         consistency=config.consistency,
         jit_compile=config.jit_compile,
         **_options.compile_options(
@@ -175,32 +194,33 @@ def fit(
             loss_options=_options.loss_options(config, training.labels),
         ),
     )
-    _create_variables(model)
+    _create_variables(trained)
     progress = _callbacks.Progress(clips.taxonomy.levels, config.patience)
-    checkpoints = _callbacks.Checkpoints(folder, progress, on_device, model)
+    checkpoints = _callbacks.Checkpoints(
+        folder,
+        progress,
+        {
+            "model": trained.variables,
+            "optimizer": trained.optimizer.variables,
+            "augmentation": (
+                course.augmentation.variables if course.augmentation is not None else []
+            ),
+        },
+    )
     if resume:
         checkpoints.restore()
     done = config.epochs if progress.stopped else len(checkpoints.epochs)
-    dataset = make_dataset(
-        training,
-        training=True,
-        seed=config.seed,
-        first_epoch=done,
-        balance=config.balance,
-        crops=config.crops,
-        augment=on_host,
-        **shared,
-    )
-    if folder is not None and not resume:
+    dataset = course.epochs(done)
+    if folder is not None and not resume and not config.feature_passes:
         # Nothing was written so far: a mistake in what was given leaves nothing behind.
         folder.start(identity, {"versions": versions()})
     _LOG.info("training %s on %d clips from epoch %d", model.name, len(training), done + 1)
     averaging = [keras.callbacks.SwapEMAWeights()] if config.weight_averaging else []
     logs = [_callbacks.TensorBoardLogs(folder.logs)] if folder is not None else []
     with audio_errors():
-        model.fit(
+        trained.fit(
             dataset,
-            validation_data=validation_data,
+            validation_data=course.validation,
             epochs=config.epochs,
             initial_epoch=done,
             # The averaged weights leave the model when a test ends, so they are kept before;
@@ -209,15 +229,41 @@ def fit(
             shuffle=False,  # the dataset shuffles
             verbose=0,
         )
-        thresholds = _thresholds(model, held_out, validation_data)
+        thresholds = _thresholds(trained, held_out, course.validation)
+    counts = {"clips": len(training), "held_out": len(held_out) if held_out is not None else 0}
+    return finished(
+        model, config, checkpoints, progress, thresholds, counts, provenance=provenance
+    )
+
+
+def finished(
+    model: HierarchicalModel,
+    config: TrainConfig,
+    checkpoints: _callbacks.Checkpoints,
+    progress: _callbacks.Progress,
+    thresholds: Mapping[str, Sequence[float]],
+    counts: Mapping[str, int],
+    *,
+    provenance: Mapping[str, Any] | None,
+) -> TrainingResult:
+    """Puts into the manifest how the model came about, and returns the result.
+
+    Args:
+        model: The trained model.
+        config: How it was trained.
+        checkpoints: The epochs and their time.
+        progress: Which epoch was the best.
+        thresholds: By level, one a class.
+        counts: What it was trained on, in numbers.
+        provenance: What that is and under which licence.
+    """
     seconds = checkpoints.seconds
     model.update_manifest(
         window_seconds=config.crop_seconds,
-        thresholds=thresholds,
+        thresholds=dict(thresholds),
         training={
             "config": config.to_dict(),
-            "clips": len(training),
-            "held_out": len(held_out) if held_out is not None else 0,
+            **counts,
             "epochs": len(checkpoints.epochs),
             "seconds": round(seconds, 1),
         },
@@ -291,18 +337,28 @@ def _identity(
     model: HierarchicalModel, config: TrainConfig, training: Any, held_out: Any
 ) -> dict[str, Any]:
     """Returns what decides the outcome of a run."""
-    parts = ("taxonomy_hash", "input", "audio", "backbone", "method")
     return {
         "settings": config.to_dict(),
-        "model": {name: model.manifest[name] for name in parts},
+        "model": model_identity(model),
         "training clips": digest(training),
         "validation clips": digest(held_out) if held_out is not None else None,
     }
 
 
-def _open(
+def model_identity(model: HierarchicalModel) -> dict[str, Any]:
+    """Returns what makes a model, but for its weights."""
+    parts = ("taxonomy_hash", "input", "audio", "backbone", "method")
+    return {name: model.manifest[name] for name in parts}
+
+
+def open_run(
     run: str | os.PathLike[str] | None, resume: bool, identity: Mapping[str, Any]
 ) -> Run | None:
+    """Returns the folder of a run, checked; None where nothing is to be written.
+
+    Raises:
+        ModelError: If a run waits there to be resumed, or is not the one to resume.
+    """
     if run is None:
         if resume:
             raise ModelError("`resume=True` needs `run`, the folder of the run to resume.")
@@ -334,6 +390,98 @@ def _augmentation(config: TrainConfig, sample_rate: int) -> tuple[Any, Any]:
     return HostAugmentation.from_dict({"sample_rate": sample_rate, **on_host}), on_device
 
 
+@dataclass(frozen=True)
+class _Course:
+    """What is fitted, to what.
+
+    Attributes:
+        model: The model that Keras fits.
+        augmentation: What its training step does to a batch.
+        epochs: Takes the number of epochs done and returns the dataset of those to come.
+        validation: The dataset to validate on, or None.
+    """
+
+    model: HierarchicalModel
+    augmentation: Any
+    epochs: Callable[[int], Any]
+    validation: Any
+
+
+def _course(
+    model: HierarchicalModel, training: Any, held_out: Any, config: TrainConfig
+) -> _Course:
+    from ..data.pipeline import make_dataset
+
+    sample_rate = model.manifest["audio"]["sample_rate"]
+    on_host, on_device = _augmentation(config, sample_rate)
+    shared = {
+        "sample_rate": sample_rate,
+        "crop_seconds": config.crop_seconds,
+        "batch_size": config.batch_size,
+        "cache": config.cache,
+    }
+
+    def epochs(done: int) -> Any:
+        return make_dataset(
+            training,
+            training=True,
+            seed=config.seed,
+            first_epoch=done,
+            balance=config.balance,
+            crops=config.crops,
+            augment=on_host,
+            **shared,
+        )
+
+    validation = make_dataset(held_out, **shared) if held_out is not None else None
+    return _Course(model, on_device, epochs, validation)
+
+
+def _course_of_features(
+    course: _Course,
+    model: HierarchicalModel,
+    training: Any,
+    held_out: Any,
+    config: TrainConfig,
+    folder: Run | None,
+) -> _Course:
+    """Returns the course of the head alone, on features that are computed here or were kept."""
+    from ._features import epochs_of, head_of, in_order_of, pooled_features
+
+    head = head_of(model)
+    kept = folder.folder / "features" if folder is not None else None
+    deciding = ("crop_seconds", "batch_size", "augmentation", "balance", "crops", "seed")
+    settings = {name: getattr(config, name) for name in deciding}
+
+    def one_pass(number: int) -> tuple[Any, Any]:
+        # A layer of its own, so that a pass does not depend on which ones were kept.
+        numbered = dataclasses.replace(config, seed=config.seed + number)
+        _, augmentation = _augmentation(numbered, model.manifest["audio"]["sample_rate"])
+        return course.epochs(number), augmentation
+
+    passes = [functools.partial(one_pass, number) for number in range(config.feature_passes)]
+    features, labels = pooled_features(
+        model, passes, {**settings, "clips": digest(training)}, kept
+    )
+    validation = None
+    if held_out is not None:
+        in_order = [lambda: (course.validation, None)]
+        identity = {"crop_seconds": config.crop_seconds, "validation clips": digest(held_out)}
+        found = pooled_features(model, in_order, identity, kept)
+        validation = in_order_of(*found, batch_size=config.batch_size)
+
+    def epochs(done: int) -> Any:
+        return epochs_of(
+            features,
+            labels,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            first_epoch=done,
+        )
+
+    return _Course(head, None, epochs, validation)
+
+
 def _create_variables(model: HierarchicalModel) -> None:
     """Creates the variables of optimizer, losses and metrics.
 
@@ -355,7 +503,7 @@ def _thresholds(
     if held_out is None:
         levels = model.taxonomy.levels
         return {level: [0.5] * len(model.taxonomy.classes(level)) for level in levels}
-    return _options.choose_thresholds(held_out.labels, model.predict(validation, verbose=0))
+    return choose_thresholds(held_out.labels, model.predict(validation, verbose=0))
 
 
 def _by_name(epochs: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
