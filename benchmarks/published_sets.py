@@ -3,11 +3,11 @@
 The ARFF files accompany https://github.com/EGiunchiglia/C-HMCNN (folder `HMC_data`); they are
 not part of this repository. For each set and method:
 
-1. Search. Every method is given the same `GRID` of settings. Each is trained, with two seeds,
-   on 70 % of the training part (or on `train` where the set has a `valid`) until AU(PRC) on
-   the rest, looked at after every second epoch, has not risen for 12 looks. The settings with
-   the highest mean, and the mean of their best epochs, are kept in `hyperparameters.json`. The
-   test part is not looked at. Logistic regression has as many choices, of its penalty.
+1. Search. Every method is given the same `GRID` of settings. Each is trained on 70 % of the
+   training part (or on `train` where the set has a `valid`) until AU(PRC) on the rest, looked
+   at after every second epoch, has not risen for 5 looks. The best settings, and the number of
+   epochs until their best look, are kept in `hyperparameters.json`. The test part is not looked
+   at. Logistic regression has as many choices, of its penalty.
 2. Final. With these, and for that number of epochs, ten seeds are trained on all of the
    training part and scored on the test part: AU(PRC), average precision over all pairs of an
    example and a class, root left out.
@@ -42,14 +42,15 @@ RESULTS = Path(__file__).parent / "results"
 
 SETS = ("imclef07a", "imclef07d", "diatoms", "enron")
 BASELINE = "logistic_regression"
-SEARCH_SEEDS, FINAL_SEEDS, SEARCH_SHARE = 2, 10, 0.3
-EPOCHS, PATIENCE, EVERY = 200, 12, 2
-SETTINGS = {"level_weights": "classes", "batch_size": 64, "weight_decay": 1e-4}
+FINAL_SEEDS, SEARCH_SHARE = 10, 0.3
+EPOCHS, PATIENCE, EVERY = 100, 5, 2
+SETTINGS = {"level_weights": "classes", "weight_decay": 1e-4}
+BATCH = {"imclef07a": 256, "imclef07d": 256}  # ten thousand examples; 64 elsewhere
 GRID = [
+    {"units": (256, 256), "dropout": 0.3, "learning_rate": 1e-3},
+    {"units": (512, 512), "dropout": 0.5, "learning_rate": 1e-3},
+    {"units": (512,), "dropout": 0.6, "learning_rate": 1e-3},
     {"units": (1000, 1000), "dropout": 0.7, "learning_rate": 3e-4},
-    {"units": (1000, 1000), "dropout": 0.7, "learning_rate": 1e-4},
-    {"units": (1000, 1000), "dropout": 0.7, "learning_rate": 1e-3},
-    {"units": (2000, 2000), "dropout": 0.7, "learning_rate": 3e-4},
 ]
 # Examples may end at an inner class, so it needs a score beside what its children say.
 OPTIONS = {"gmp": {"own_scores": True}, "f2ca": {"own_scores": True}}
@@ -79,6 +80,7 @@ def arguments():
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--methods", nargs="+", default=[BASELINE, *sorted(HEADS)])
     parser.add_argument("--seeds", type=int, default=FINAL_SEEDS)
+    parser.add_argument("--search-seeds", type=int, default=1)
     parser.add_argument("--configs", type=int, default=len(GRID), help="of the grid, so many")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="the most in the search")
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
@@ -126,6 +128,11 @@ def candidates(method, args):
     ]
 
 
+def settings_of(name):
+    """What is the same for every network on a set."""
+    return {**SETTINGS, "batch_size": BATCH.get(name, 64)}
+
+
 class Search:
     """The search on one set."""
 
@@ -135,15 +142,15 @@ class Search:
         from hmic_keras.evaluation._trials import Protocol
 
         settings = TrialSettings(
-            epochs=args.epochs, patience=PATIENCE, validate_every=EVERY, **SETTINGS
+            epochs=args.epochs, patience=PATIENCE, validate_every=EVERY, **settings_of(name)
         )
         protocol = Protocol(settings, "au_prc", refit=False)
         self.name, self.args = name, args
         self.plan = make_plan(splits, args.out / "search" / name, protocol, deadline)
 
     def seeds(self, contender):
-        """Two for networks."""
-        return range(1 if contender.is_baseline else SEARCH_SEEDS)
+        """As many for each contender."""
+        return range(self.args.search_seeds)
 
     def units(self):
         """What is still to be run."""
@@ -185,7 +192,7 @@ def final(name, splits, chosen, args, deadline):
     from hmic_keras.evaluation._compare import make_plan
     from hmic_keras.evaluation._trials import Protocol
 
-    protocol = Protocol(TrialSettings(**SETTINGS), "au_prc")
+    protocol = Protocol(TrialSettings(**settings_of(name)), "au_prc")
     plan = make_plan(splits, args.out / "final" / name, protocol, deadline)
     contenders = [
         Contender(
@@ -248,12 +255,12 @@ def summarise(found, chosen, args):
         "mean_rank": mean_ranks(means),
         "grid": GRID[: args.configs],
         "search": {
-            "seeds": SEARCH_SEEDS,
+            "seeds": args.search_seeds,
             "epochs": args.epochs,
             "patience": PATIENCE,
             "every": EVERY,
         },
-        "fixed": SETTINGS,
+        "fixed": {name: settings_of(name) for name in sets},
         "hyperparameters": chosen,
         "versions": {
             name: metadata.version(name) for name in ("keras", "numpy", "scikit-learn", "scipy")

@@ -218,6 +218,20 @@ def test_without_patience_all_of_training_and_validation_part_is_fitted(tmp_path
     assert fixed.trials["multitask"][0]["validation"] is None
 
 
+def test_self_training_learns_from_what_nobody_observed(data, tmp_path):
+    methods = {
+        "plain": {"method": "multitask"},
+        "weightless": {"method": "multitask", "self_training": {"weight": 0.0}},
+        "taught": {"method": "multitask", "self_training": {"children_cover": False}},
+    }
+    settings = {**FAST, "patience": 0}
+    result = compare(data, methods, tmp_path, seeds=1, settings=settings)
+    scores = {name: values[0] for name, values in result.scores("au_prc").items()}
+    # Filled-in labels of weight 0 are as good as unobserved.
+    assert scores["weightless"] == pytest.approx(scores["plain"], abs=1e-4)
+    assert scores["taught"] != scores["plain"]
+
+
 def test_the_best_look_counts_and_patience_ends_each_network_by_itself():
     best = _Best(2, patience=2)
     assert best.update(1, [0.1, 0.5]) == [True, True]
@@ -344,6 +358,11 @@ def test_closed_scores_are_the_highest_of_all_descendants():
         ({"methods": "gmp"}, ModelError, "must be a list"),
         ({"methods": ["gmp", "gmp"]}, ModelError, "each name once"),
         ({"methods": ["svm"]}, ModelError, "`method` must be one of"),
+        (
+            {"methods": {"random_forest": {"self_training": {}}}},
+            ModelError,
+            "`self_training` is for networks",
+        ),
         ({"methods": {"gmp": {"depth": 3}}}, ModelError, r"`methods\['gmp'\]` may hold"),
         ({"methods": {"a/b": {"method": "gmp"}}}, ModelError, "`name` of a contender"),
         ({"settings": {"rate": 1}}, ModelError, "`settings` may hold"),

@@ -132,7 +132,7 @@ class Exporter:
             ranges = quantisation.find_ranges(network, inputs)
             content, recipe = self._quantise(name, path, network, ranges)
         else:
-            self._float32 = content = self._float32 or self._convert()
+            content = self._plain()
         if name in ("dynamic_int8", "weight_int8", "w4"):
             content, recipe = self._quantise(name, path, content)
         tflite.check_operations(content)
@@ -187,16 +187,20 @@ class Exporter:
             export_saved_model(model, path, batch_size=1, input_shape=self._takes.shape)
         return tflite.convert_saved_model(path, **options)
 
+    def _plain(self) -> bytes:
+        self._float32 = self._float32 or self._convert()
+        return self._float32
+
     def _behind_front_end(self) -> tuple[bytes, Any]:
         """Converts what takes log-mel spectrograms; the front end does not survive int8."""
-        model, inputs = with_extras(self._model, self._extras), self._calibration
-        shape = self._takes.shape
-        for front in self._front_ends():
-            shape = self._takes.log_mel_shape
-            given = keras.Input(shape, name="log_mel")
-            network = keras.Model(front.output, model.output)
-            model = keras.Model(given, network(given), name=self._model.name)
-            inputs = None if inputs is None else log_mel(inputs, self._takes.audio)
+        fronts, inputs = self._front_ends(), self._calibration
+        if not fronts:
+            return self._plain(), inputs
+        model, shape = with_extras(self._model, self._extras), self._takes.log_mel_shape
+        given = keras.Input(shape, name="log_mel")
+        network = keras.Model(fronts[0].output, model.output)
+        model = keras.Model(given, network(given), name=self._model.name)
+        inputs = None if inputs is None else log_mel(inputs, self._takes.audio)
         return tflite.convert(model, shape), inputs
 
     def _front_ends(self) -> list[Any]:
