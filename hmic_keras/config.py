@@ -165,6 +165,68 @@ class ModelConfig(_Config):
 
 
 @dataclasses.dataclass(frozen=True)
+class StemConfig(_Config):
+    """How stems are mixed anew for every training step.
+
+    Attributes:
+        steps: Training steps of an epoch; a pass over stems has no natural length.
+        sizes: How often an example holds 1, 2, 3, ... stems, relative to each other.
+        coherent: Share of the examples whose stems are of one clip, so in key and in time.
+        empty: Share of the examples without instruments, where the corpora hold such clips.
+        level_db: Range of the levels of the stems, in dB.
+        peak_db: Range of the peak of the mixture, in dB below full scale.
+        speed: Range of the factor by which each stem is played faster, and higher.
+        equalizer_db: Greatest boost or cut of each stem's own smooth equalisation, in dB.
+        audible_db: How far below the mixture a stem may be, at its best moment, to count as
+            heard; a softer one is unobserved.
+
+    Raises:
+        HmicError: If a value is out of range.
+
+    Example:
+        >>> StemConfig(sizes=(1, 2, 1)).steps
+        1000
+    """
+
+    steps: int = 1000
+    sizes: tuple[float, ...] = (3.0, 3.0, 2.0, 1.0, 1.0)
+    coherent: float = 0.5
+    empty: float = 0.05
+    level_db: tuple[float, float] = (-12.0, 0.0)
+    peak_db: tuple[float, float] = (-24.0, -1.0)
+    speed: tuple[float, float] = (0.95, 1.05)
+    equalizer_db: float = 6.0
+    audible_db: float = 20.0
+
+    def __post_init__(self) -> None:
+        self._require_count("steps")
+        sizes = self.sizes
+        real = isinstance(sizes, list | tuple) and all(
+            isinstance(one, int | float) and not isinstance(one, bool) and 0 <= one < 1e9
+            for one in sizes
+        )
+        self._require("sizes", "numbers of at least 0, not all of them 0", real and any(sizes))
+        object.__setattr__(self, "sizes", tuple(float(one) for one in sizes))
+        self._require_number("coherent", "from 0 to 1", 0, 1)
+        self._require_number("empty", "from 0 to 1", 0, 1)
+        self._require_pair("level_db", -60, 20)
+        self._require_pair("peak_db", -60, 0)
+        self._require_pair("speed", 0.5, 2)
+        self._require_number("equalizer_db", "from 0 to 40", 0, 40)
+        self._require_number("audible_db", "from 0 to 60", 0, 60)
+
+    def _require_pair(self, name: str, low: float, high: float) -> None:
+        value = getattr(self, name)
+        pair = isinstance(value, list | tuple) and len(value) == 2
+        numbers = pair and all(
+            isinstance(one, int | float) and not isinstance(one, bool) for one in value
+        )
+        holds = bool(numbers) and low <= value[0] <= value[1] <= high
+        self._require(name, f"a pair (least, greatest) from {low} to {high}", holds)
+        object.__setattr__(self, name, (float(value[0]), float(value[1])))
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainConfig(_Config):
     """How a model is trained.
 
@@ -194,6 +256,11 @@ class TrainConfig(_Config):
         augmentation: What is done to training crops: `"host"` (settings of
             `data.augmentation.HostAugmentation`), and the settings of
             `layers.Augmentation`, `"waveform"` and `"mix"`.
+        stems: Settings of `StemConfig`: how stems are mixed on the device for every step.
+            Empty trains on the clips as they are. Needs corpora rendered with stems.
+        teacher: Name or path of a model whose answers to the mixtures are learned too
+            (knowledge distillation, Hinton et al. 2015); with stems only.
+        teacher_weight: Share of the loss that follows the teacher.
         cache: Whether to keep the decoded clips in memory.
         jit_compile: Whether XLA compiles the step; `"auto"` does on GPUs.
         validation_fraction: Share of the clips held out for thresholds, early stopping and
@@ -225,6 +292,9 @@ class TrainConfig(_Config):
     balance: float = 0.0
     crops: str = "uniform"
     augmentation: Mapping[str, Any] = _no_options()
+    stems: Mapping[str, Any] = _no_options()
+    teacher: str | None = None
+    teacher_weight: float = 0.5
     cache: bool = True
     jit_compile: bool | str = "auto"
     validation_fraction: float = 0.15
@@ -242,7 +312,14 @@ class TrainConfig(_Config):
         if self.patience is not None:
             self._require_count("patience")
         self._require("loss", "the name of a loss", isinstance(self.loss, str))
-        self._require_options("loss_options", "loss_weights", "augmentation")
+        self._require_options("loss_options", "loss_weights", "augmentation", "stems")
+        if self.stems:
+            StemConfig.from_dict(self.stems)
+        self._require("teacher", "a name or path", isinstance(self.teacher, str | None))
+        self._require(
+            "teacher", "given with `stems` only", not self.teacher or bool(self.stems)
+        )
+        self._require_number("teacher_weight", "from 0 to 1", 0, 1)
         self._require_number("positive_weights", "from 0 to 1", 0, 1)
         self._require_number("consistency", "from 0 to 1000", 0, 1000)
         self._require_number("balance", "from 0 to 1", 0, 1)

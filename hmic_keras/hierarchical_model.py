@@ -11,6 +11,12 @@ from .errors import LabelError, ModelError
 from .taxonomy import Taxonomy
 
 
+def has_gpu() -> bool:
+    """Tells whether Keras' backend computes on a GPU."""
+    # Asked for GPUs, JAX raises where there is none.
+    return any("gpu" in device.lower() for device in keras.distribution.list_devices())
+
+
 class _Training:
     """What `compile` adds to training beyond Keras.
 
@@ -130,7 +136,7 @@ class HierarchicalModel(keras.Model):
         training = self._training_additions(augmentation, consistency)
         if kwargs.get("jit_compile", "auto") == "auto":
             # On a CPU, XLA costs a long compilation and saves nothing in these networks.
-            kwargs["jit_compile"] = bool(keras.distribution.list_devices("gpu"))
+            kwargs["jit_compile"] = has_gpu()
         loss = self._losses_by_level(loss)
         self._loss_levels = tuple(loss or ())
         super().compile(

@@ -1,8 +1,9 @@
 """Recipes: everything that makes a training run, in one file."""
 
 import dataclasses
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,11 @@ class Recipe:
         description: What the recipe is for.
         taxonomy: Packaged name, or path, of the taxonomy.
         data: Label table or prepared folder to train on; None for the demo corpus. In a file,
-            this and the other paths are relative to the file's folder.
+            this and the other paths are relative to the file's folder. With `training.stems`,
+            a corpus rendered with stems.
+        render: Corpora to render first, for `training.stems`: for each the arguments of
+            `data.render_corpus`, of which `soundfont` (the name of an installed file, or a
+            path) and `clips` must be there.
         validation: The same of clips to validate on; None holds a share of `data` out.
         model: What is built.
         training: How it is trained.
@@ -59,6 +64,7 @@ class Recipe:
     description: str = ""
     taxonomy: str = "openmic"
     data: str | None = None
+    render: Sequence[Mapping[str, Any]] = ()
     validation: str | None = None
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     training: TrainConfig = dataclasses.field(default_factory=TrainConfig)
@@ -71,6 +77,7 @@ class Recipe:
                 raise HmicError(
                     f"`{name}` of a recipe must be a text. Received: {brief(value)}"
                 )
+        self._check_render()
         for name, kind in (("model", ModelConfig), ("training", TrainConfig)):
             if not isinstance(getattr(self, name), kind):
                 raise HmicError(
@@ -78,9 +85,27 @@ class Recipe:
                     f"{brief(getattr(self, name))}"
                 )
 
+    def _check_render(self) -> None:
+        whole = isinstance(self.render, list | tuple) and all(
+            isinstance(one, Mapping) and {"soundfont", "clips"} <= set(one)
+            for one in self.render
+        )
+        if not whole:
+            raise HmicError(
+                "`render` of a recipe must list corpora, each with its 'soundfont' and number "
+                f"of 'clips'. Received: {brief(self.render)}"
+            )
+        if self.render and not self.training.stems:
+            raise HmicError(
+                "`render` of a recipe makes stems; say in `training.stems` how to mix them."
+            )
+        # Plain copies that nobody else can change, and that YAML can write.
+        object.__setattr__(self, "render", [dict(one) for one in self.render])
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the recipe as JSON-able values."""
-        return dataclasses.asdict(self)
+        # JSON has no tuples, and YAML would mark them.
+        return json.loads(json.dumps(dataclasses.asdict(self)))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":

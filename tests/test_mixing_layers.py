@@ -9,7 +9,7 @@ from layer_contract import check_random_layer
 
 from hmic_keras import Taxonomy
 from hmic_keras.layers import Mixup, StemRemix
-from hmic_keras.layers import _augmenting as maths
+from hmic_keras.layers import augmentation_math as maths
 
 TAXONOMY = Taxonomy.from_dict({"strings": ["violin", "cello"], "brass": ["horn", "tuba"]})
 PARENT_OF = [0, 0, 1, 1]

@@ -6,7 +6,7 @@ import pytest
 from layer_contract import check_random_layer
 
 from hmic_keras.layers import SpecAugment
-from hmic_keras.layers._augmenting import stripes
+from hmic_keras.layers.augmentation_math import stripes
 
 RNG = np.random.default_rng(0)
 LOG_MEL = RNG.normal(size=(64, 60, 40)).astype("float32")

@@ -84,6 +84,14 @@ class TestSoundFont:
         assert font.name == "Toy"
         assert font.notices == "(c) me; MIT"
 
+    def test_a_chunk_of_odd_length_without_its_padding(self, tmp_path):
+        path = tmp_path / "toy.sf3"
+        sound = riff(b"LIST", b"sdta" + riff(b"smpl", b"odd"))[:-1]
+        sound = sound[:4] + struct.pack("<I", len(sound) - 8) + sound[8:]
+        body = toy_soundfont({(0, 0): "Piano"})[12:]
+        path.write_bytes(riff(b"RIFF", b"sfbk" + sound + body))
+        assert _soundfont.read_soundfont(path).presets == {(0, 0): "Piano"}
+
     @pytest.mark.parametrize(
         ("content", "message"),
         [
@@ -128,6 +136,9 @@ class TestArguments:
             ("quality", 1.1),
             ("empty", -0.1),
             ("empty", 1.5),
+            ("modelled", -0.1),
+            ("modelled", 1.5),
+            ("modelled", True),
             ("channels", 3),
             ("stems", 1),
             ("processes", 0),

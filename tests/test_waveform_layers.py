@@ -14,7 +14,7 @@ from hmic_keras.layers import (
     RandomNoise,
     RandomReverb,
 )
-from hmic_keras.layers import _augmenting as maths
+from hmic_keras.layers import augmentation_math as maths
 
 RATE = 8000
 LAYERS = {

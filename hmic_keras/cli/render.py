@@ -30,6 +30,9 @@ def render(
     empty: Annotated[
         float, typer.Option(help="Share of clips without instruments: noise, hum, silence.")
     ] = 0.0,
+    modelled: Annotated[
+        float, typer.Option(help="Share of the parts played by models, not by the SoundFont.")
+    ] = 0.0,
     stems: Annotated[
         bool, typer.Option("--stems", help="Write each instrument by itself, too.")
     ] = False,
@@ -65,6 +68,7 @@ def render(
             polyphony_decay=polyphony_decay,
             midi=midi,
             empty=empty,
+            modelled=modelled,
             channels=2 if stereo else 1,
             stems=stems,
             quality=quality,

@@ -5,8 +5,8 @@ from typing import Any
 
 from keras import ops
 
-from ._augmenting import bin_frequencies, filter_by, length_of, limit_peak
 from ._random_layer import RandomLayer, check_number
+from .augmentation_math import bin_frequencies, filter_by, length_of, limit_peak
 
 
 class WaveformLayer(RandomLayer):

@@ -5,9 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._augmenting import along, mixed_labels, partners, symmetric_beta
 from ._mixing_layer import MixingLayer
 from ._random_layer import check_number
+from .augmentation_math import along, mixed_labels, partners, symmetric_beta
 
 
 @keras.saving.register_keras_serializable(package="hmic_keras")

@@ -4,9 +4,9 @@ from typing import Any
 
 import keras
 
-from ._augmenting import band_response, between_octaves
 from ._random_layer import check_count, check_range
 from ._waveform_layer import SpectralLayer
+from .augmentation_math import band_response, between_octaves
 
 
 @keras.saving.register_keras_serializable(package="hmic_keras")

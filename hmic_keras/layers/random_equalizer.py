@@ -4,9 +4,9 @@ from typing import Any
 
 import keras
 
-from ._augmenting import smooth_response
 from ._random_layer import check_count, check_number
 from ._waveform_layer import SpectralLayer
+from .augmentation_math import smooth_response
 
 _LOWEST_HZ = 60.0
 

@@ -5,9 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._augmenting import between, from_decibels
 from ._random_layer import check_range
 from ._waveform_layer import WaveformLayer
+from .augmentation_math import between, from_decibels
 
 
 @keras.saving.register_keras_serializable(package="hmic_keras")

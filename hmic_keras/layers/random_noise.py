@@ -5,9 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._augmenting import MAINS_HZ, add_noise, between, length_of, noise_amplitudes
 from ._random_layer import check_number, check_range
 from ._waveform_layer import WaveformLayer
+from .augmentation_math import MAINS_HZ, add_noise, between, length_of, noise_amplitudes
 
 
 @keras.saving.register_keras_serializable(package="hmic_keras")

@@ -5,7 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._augmenting import (
+from ._random_layer import check_number, check_range
+from ._waveform_layer import WaveformLayer
+from .augmentation_math import (
     between,
     between_octaves,
     convolve,
@@ -13,8 +15,6 @@ from ._augmenting import (
     match_power,
     reverb_tail,
 )
-from ._random_layer import check_number, check_range
-from ._waveform_layer import WaveformLayer
 
 
 @keras.saving.register_keras_serializable(package="hmic_keras")

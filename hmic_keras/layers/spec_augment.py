@@ -5,8 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._augmenting import length_of, stripes
 from ._random_layer import RandomLayer, check_count, check_number
+from .augmentation_math import length_of, stripes
 
 _FILLS = ("mean", "minimum")
 

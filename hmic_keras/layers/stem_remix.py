@@ -5,7 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._augmenting import (
+from ._mixing_layer import MixingLayer
+from ._random_layer import check_count, check_range
+from .augmentation_math import (
     along,
     between,
     from_decibels,
@@ -13,8 +15,6 @@ from ._augmenting import (
     partners,
     union_labels,
 )
-from ._mixing_layer import MixingLayer
-from ._random_layer import check_count, check_range
 
 
 @keras.saving.register_keras_serializable(package="hmic_keras")

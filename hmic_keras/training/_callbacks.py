@@ -72,21 +72,16 @@ class Checkpoints(keras.callbacks.Callback):
     Args:
         run: Where to save; None keeps the history only.
         progress: The run's `Progress`.
-        augmentation: The augmentation layer, if there is one.
-        model: The compiled model.
+        variables: All variables that change, by what they are part of.
     """
 
     def __init__(
-        self, run: Run | None, progress: Progress, augmentation: Any, model: Any
+        self, run: Run | None, progress: Progress, variables: Mapping[str, Sequence[Any]]
     ) -> None:
         super().__init__()
         self._run = run
         self._progress = progress
-        self._variables = {
-            "model": model.variables,
-            "optimizer": model.optimizer.variables,
-            "augmentation": augmentation.variables if augmentation is not None else [],
-        }
+        self._variables = variables
         self.epochs: list[dict[str, float]] = []
         self.seconds_before = 0.0
         self._started = time.perf_counter()

@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import __version__, layers
 from ..config import ModelConfig, TrainConfig
-from ..data.pipeline import audio_errors, make_dataset
+from ..data.stems import StemBank
 from ..errors import HmicError, LabelError, ModelError
 from ..hierarchical_model import HierarchicalModel
 from ..models import build_model
@@ -67,7 +67,7 @@ def train(
     seed.
 
     Args:
-        clips: `LabelledClips`, or `PreparedClips` of waveforms.
+        clips: `LabelledClips`, `PreparedClips` of waveforms, or a `StemBank`.
         config: Training settings; the default `TrainConfig()`.
         validation: See `fit`.
         run: See `fit`.
@@ -133,9 +133,11 @@ def fit(
     Args:
         model: From `build_model`, new or trained; with `input="waveform"`, or
             `input="log_mel"` for records of log-mel spectrograms.
-        clips: `LabelledClips` or `PreparedClips` of the model's taxonomy.
+        clips: `LabelledClips` or `PreparedClips` of the model's taxonomy; with
+            `config.stems`, a `StemBank`, whose stems are mixed anew for every step.
         config: Training settings; the default `TrainConfig()`.
-        validation: Clips to validate on; by default a share of `clips` is held out.
+        validation: Clips to validate on; by default a share of `clips` is held out. Stems are
+            never held out: without `validation` every threshold is 0.5.
         run: Folder to keep the run in; by default nothing is written.
         resume: Whether to go on with the run in that folder.
         callbacks: Keras callbacks. Their state is not part of the checkpoint.
@@ -151,10 +153,26 @@ def fit(
             the run in `run` is unfinished or, with `resume`, another one.
     """
     config = config or TrainConfig()
+    if isinstance(clips, StemBank) or config.stems:
+        from ._fit_stems import fit_stems
+
+        return fit_stems(
+            model,
+            clips,
+            config,
+            validation=validation,
+            run=run,
+            resume=resume,
+            callbacks=callbacks,
+            provenance=provenance,
+        )
+    # TensorFlow's pipelines; stems are mixed on Keras' other backends as well.
+    from ..data.pipeline import audio_errors, make_dataset
+
     _check(model, clips, validation, config)
     training, held_out = _split(clips, validation, config)
     identity = _identity(model, config, training, held_out)
-    folder = _open(run, resume, identity)
+    folder = open_run(run, resume, identity)
     sample_rate = model.manifest["audio"]["sample_rate"]
     on_host, on_device = _augmentation(config, sample_rate)
     shared = {
@@ -178,7 +196,15 @@ def fit(
     )
     _create_variables(model)
     progress = _callbacks.Progress(clips.taxonomy.levels, config.patience)
-    checkpoints = _callbacks.Checkpoints(folder, progress, on_device, model)
+    checkpoints = _callbacks.Checkpoints(
+        folder,
+        progress,
+        {
+            "model": model.variables,
+            "optimizer": model.optimizer.variables,
+            "augmentation": on_device.variables if on_device is not None else [],
+        },
+    )
     if resume:
         checkpoints.restore()
     done = config.epochs if progress.stopped else len(checkpoints.epochs)
@@ -211,14 +237,40 @@ def fit(
             verbose=0,
         )
         thresholds = _thresholds(model, held_out, validation_data)
+    counts = {"clips": len(training), "held_out": len(held_out) if held_out is not None else 0}
+    return finished(
+        model, config, checkpoints, progress, thresholds, counts, provenance=provenance
+    )
+
+
+def finished(
+    model: HierarchicalModel,
+    config: TrainConfig,
+    checkpoints: _callbacks.Checkpoints,
+    progress: _callbacks.Progress,
+    thresholds: Mapping[str, Sequence[float]],
+    counts: Mapping[str, int],
+    *,
+    provenance: Mapping[str, Any] | None,
+) -> TrainingResult:
+    """Puts into the manifest how the model came about, and returns the result.
+
+    Args:
+        model: The trained model.
+        config: How it was trained.
+        checkpoints: The epochs and their time.
+        progress: Which epoch was the best.
+        thresholds: By level, one a class.
+        counts: What it was trained on, in numbers.
+        provenance: What that is and under which licence.
+    """
     seconds = checkpoints.seconds
     model.update_manifest(
         window_seconds=config.crop_seconds,
-        thresholds=thresholds,
+        thresholds=dict(thresholds),
         training={
             "config": config.to_dict(),
-            "clips": len(training),
-            "held_out": len(held_out) if held_out is not None else 0,
+            **counts,
             "epochs": len(checkpoints.epochs),
             "seconds": round(seconds, 1),
         },
@@ -235,7 +287,7 @@ def fit(
 
 def versions() -> dict[str, str]:
     """Returns the versions of Python and of the libraries a result depends on."""
-    names = ("tensorflow", "keras", "numpy")
+    names = (keras.config.backend(), "keras", "numpy")
     found = {name: metadata.version(name) for name in names}
     return {"hmic_keras": __version__, "python": platform.python_version(), **found}
 
@@ -299,18 +351,28 @@ def _identity(
     model: HierarchicalModel, config: TrainConfig, training: Any, held_out: Any
 ) -> dict[str, Any]:
     """Returns what decides the outcome of a run."""
-    parts = ("taxonomy_hash", "input", "audio", "backbone", "method")
     return {
         "settings": config.to_dict(),
-        "model": {name: model.manifest[name] for name in parts},
+        "model": model_identity(model),
         "training clips": digest(training),
         "validation clips": digest(held_out) if held_out is not None else None,
     }
 
 
-def _open(
+def model_identity(model: HierarchicalModel) -> dict[str, Any]:
+    """Returns what makes a model, but for its weights."""
+    parts = ("taxonomy_hash", "input", "audio", "backbone", "method")
+    return {name: model.manifest[name] for name in parts}
+
+
+def open_run(
     run: str | os.PathLike[str] | None, resume: bool, identity: Mapping[str, Any]
 ) -> Run | None:
+    """Returns the folder of a run, checked; None where nothing is to be written.
+
+    Raises:
+        ModelError: If a run waits there to be resumed, or is not the one to resume.
+    """
     if run is None:
         if resume:
             raise ModelError("`resume=True` needs `run`, the folder of the run to resume.")

@@ -55,7 +55,7 @@ def compile_options(
         )
     return {
         "loss": {
-            level: losses.get(loss, **_of_level(loss_options or {}, level))
+            level: losses.get(loss, **of_level(loss_options or {}, level))
             for level in taxonomy.levels
         },
         "loss_weights": {**weights, **(loss_weights or {})},
@@ -112,7 +112,8 @@ def choose_thresholds(
     }
 
 
-def _of_level(options: Mapping[str, Any], level: str) -> dict[str, Any]:
+def of_level(options: Mapping[str, Any], level: str) -> dict[str, Any]:
+    """Returns the options of one level, from values or dicts of those by level."""
     return {
         name: value[level] if isinstance(value, Mapping) else value
         for name, value in options.items()

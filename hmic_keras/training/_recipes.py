@@ -1,5 +1,6 @@
 """From a recipe to a model's folder."""
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,15 +8,21 @@ from typing import Any
 
 import keras
 
-from ..data import open_clips
+from .._files import read_json
+from ..config import AudioConfig
+from ..data import open_clips, render_corpus
 from ..data.sources import demo
-from ..errors import ModelError
+from ..data.stems import read_stems
+from ..data.synthesis import find_soundfont
+from ..errors import HmicError, ModelError
 from ..export.bundle import check_folder, export_model
 from ..recipe import Recipe
 from ..taxonomy import Taxonomy
 from ..zoo import FILES
 from ._fit import TrainingResult, train
 from ._run import HISTORY, Run, remove
+
+_LOG = logging.getLogger("hmic_keras")
 
 
 def run_recipe(
@@ -28,7 +35,8 @@ def run_recipe(
     """Trains what a recipe describes and writes the folder of the model.
 
     The folder holds `model.keras`, `manifest.json`, `history.csv` and `run/`, with the recipe
-    that repeats the run and its TensorBoard logs. Until the run is finished it holds the last
+    that repeats the run and its TensorBoard logs; what the recipe rendered stays in
+    `run/corpora`. Until the run is finished it holds the last
     two and a checkpoint, from which `resume=True` goes on.
 
     Args:
@@ -51,7 +59,7 @@ def run_recipe(
     if not resume:
         run.refuse_unfinished()
     taxonomy = Taxonomy.load(recipe.taxonomy)
-    clips, provenance = _clips(recipe.data, taxonomy)
+    clips, provenance = _clips(recipe, taxonomy, run)
     validation = None if recipe.validation is None else open_clips(recipe.validation, taxonomy)
     # Written once the data proved usable, so that a mistake leaves nothing behind.
     record = keras.callbacks.LambdaCallback(
@@ -89,7 +97,34 @@ def _export(result: TrainingResult, run: Run) -> None:
     result.write_history(run.out / HISTORY)
 
 
-def _clips(data: str | None, taxonomy: Taxonomy) -> tuple[Any, dict[str, Any]]:
-    if data is None:
+def _clips(recipe: Recipe, taxonomy: Taxonomy, run: Run) -> tuple[Any, dict[str, Any]]:
+    if recipe.training.stems:
+        return _stems(recipe, taxonomy, run)
+    if recipe.data is None:
         return demo.demo_clips("train", taxonomy), dict(demo.PROVENANCE)
-    return open_clips(data, taxonomy), {"table": Path(data).name}
+    return open_clips(recipe.data, taxonomy), {"table": Path(recipe.data).name}
+
+
+def _stems(recipe: Recipe, taxonomy: Taxonomy, run: Run) -> tuple[Any, dict[str, Any]]:
+    """Renders what the recipe asks for, unless it is there from before, and reads the stems."""
+    folders = [] if recipe.data is None else [Path(recipe.data)]
+    for number, settings in enumerate(recipe.render):
+        folder = run.folder / "corpora" / f"{number:02d}"
+        if not folder.exists():
+            options = {"stems": True, **settings}
+            soundfont = find_soundfont(options.pop("soundfont"))
+            _LOG.info("rendering %d clips with %s", options["clips"], soundfont.name)
+            try:
+                render_corpus(taxonomy, folder, soundfont=soundfont, **options)
+            except TypeError as error:
+                raise HmicError(f"`render` of the recipe: {error}") from error
+        folders.append(folder)
+    rate = (recipe.model.audio or AudioConfig()).sample_rate
+    sources = [read_json(folder / "manifest.json") for folder in folders]
+    provenance = {
+        "corpora": [
+            {name: source.get(name) for name in ("soundfont", "clips", "settings", "versions")}
+            for source in sources
+        ]
+    }
+    return read_stems(folders, taxonomy, rate), provenance

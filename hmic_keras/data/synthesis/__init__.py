@@ -12,5 +12,6 @@ MIDI files), whose own notices are kept in the manifest.
 
 from hmic_keras.data.synthesis._corpus import render_corpus
 from hmic_keras.data.synthesis._settings import Format
+from hmic_keras.data.synthesis._soundfont import find_soundfont
 
-__all__ = ["Format", "render_corpus"]
+__all__ = ["Format", "find_soundfont", "render_corpus"]

@@ -19,6 +19,7 @@ from hmic_keras.data.synthesis._fluidsynth import fluidsynth_version
 from hmic_keras.data.synthesis._general_midi import instruments_of
 from hmic_keras.data.synthesis._instruments import Instrument
 from hmic_keras.data.synthesis._midi import find_midi
+from hmic_keras.data.synthesis._models import has_model
 from hmic_keras.data.synthesis._plan import Job, plan
 from hmic_keras.data.synthesis._settings import Format, Settings, check_out, check_whole
 from hmic_keras.data.synthesis._soundfont import SoundFont, read_soundfont
@@ -44,6 +45,7 @@ def render_corpus(
     polyphony_decay: float = 1.0,
     midi: str | os.PathLike[str] | None = None,
     empty: float = 0.0,
+    modelled: float = 0.0,
     channels: Literal[1, 2] = 1,
     stems: bool = False,
     format: Format = "ogg",
@@ -61,7 +63,7 @@ def render_corpus(
       class is within 35 dB of its loudest moment in that clip, in steps of 20 ms, gaps of up
       to 0.1 s closed;
     - `parts.csv`: `path`, `style`, `class`, `role`, `bank`, `program`, `lowest`, `highest`
-      (MIDI keys) of every part;
+      (MIDI keys) of every part; `bank` and `program` are empty where a model played;
     - with `stems`, `stems/*` and `stems.csv`: a label table of every part by itself, with
       the columns `meta_clip` and `meta_gain`. The stems of a clip, each times its gain, add
       up to the clip as it was before encoding;
@@ -70,7 +72,8 @@ def render_corpus(
     The samples of clip `i` depend on the SoundFont, the MIDI files, the versions of this
     package, FluidSynth, NumPy, SciPy and soxr, and the settings, but neither on the number of
     clips nor on that of processes. Unless MIDI files decide, all classes occur about equally
-    often.
+    often. Who plays what does not depend on `modelled`, as long as the SoundFont has every
+    class.
 
     Args:
         taxonomy: Its finest classes must have a known sound: the tags of `openmic`, classes
@@ -79,7 +82,8 @@ def render_corpus(
         out: Folder to make; may exist if it is empty.
         clips: Number of clips, at least 1.
         soundfont: SF2 or SF3 file in General MIDI order. A class for which it has no preset is
-            left unobserved in the labels, listed in the manifest and named in a warning.
+            left unobserved in the labels, listed in the manifest and named in a warning,
+            unless a model plays it.
         seconds: Length of each clip, 1 to 60.
         sample_rate: Samples a second, 8000 to 48000.
         seed: Seed of every choice, not negative.
@@ -93,6 +97,11 @@ def render_corpus(
             warning.
         empty: Share of clips, 0 to 1, in which no instrument plays: silence, noise, hum, test
             tones, crackle. Every class is absent from them.
+        modelled: Share of the parts, 0 to 1, that a model plays instead of the SoundFont: an
+            instrument whose sound is computed and drawn anew for each part. Concerns the
+            classes that have a model, that is the tags of `openmic` and `acoustic_guitar` and
+            `electric_guitar`, unless a `program` decides. Above 0, such a class that the
+            SoundFont lacks is always played by its model.
         channels: 1 for mono, 2 for stereo; the parts are panned either way.
         stems: Whether to write each part by itself, too.
         format: `"ogg"` (Vorbis), `"flac"` or `"wav"` (both 16 bit).
@@ -127,6 +136,7 @@ def render_corpus(
         polyphony=polyphony,
         polyphony_decay=polyphony_decay,
         empty=empty,
+        modelled=modelled,
         channels=channels,
         stems=stems,
         format=format,
@@ -158,6 +168,7 @@ def render_corpus(
             "settings": {**asdict(settings), "midi": None if midi is None else str(midi)},
             "unobserved": [name for name in settings.classes if name not in players],
             "clips_per_class": _counts(settings, finished),
+            "modelled_parts": _modelled(finished),
             "clips_per_style": dict(sorted(Counter(c.style for c in finished).items())),
             "soundfont": {
                 "file": font.path.name,
@@ -179,11 +190,12 @@ def render_corpus(
 def _players(
     settings: Settings, instruments: Mapping[str, Instrument], font: SoundFont
 ) -> dict[str, Instrument]:
-    """Returns the instruments for which the SoundFont has a preset."""
+    """Returns the instruments for which the SoundFont has a preset, or that are modelled."""
     players = {
         name: instrument
         for name, instrument in instruments.items()
         if any(preset in font.presets for preset in instrument.presets)
+        or (settings.modelled > 0 and has_model(name, instrument))
     }
     if len(players) < settings.polyphony[0]:
         raise AudioError(
@@ -249,6 +261,14 @@ def _render(jobs: Sequence[Job], commission: Commission, processes: int) -> Iter
 def _counts(settings: Settings, clips: Sequence[Clip]) -> dict[str, int]:
     heard = Counter(name for clip in clips for name in {p.class_name for p in clip.parts})
     return {name: heard[name] for name in settings.classes}
+
+
+def _modelled(clips: Sequence[Clip]) -> dict[str, int]:
+    """Returns how many parts of each class a model played."""
+    played = Counter(
+        part.class_name for clip in clips for part in clip.parts if part.preset is None
+    )
+    return dict(sorted(played.items()))
 
 
 def _midi_report(files: Sequence[Path], clips: Sequence[Clip]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class Settings:
     stems: bool
     format: Format
     quality: float
+    modelled: float = 0.0
 
     def __post_init__(self) -> None:
         _check_number("seconds", self.seconds, 1, 60)
@@ -41,6 +42,7 @@ class Settings:
         check_whole("seed", self.seed, 0)
         _check_number("polyphony_decay", self.polyphony_decay, 0, 1, open_start=True)
         _check_number("empty", self.empty, 0, 1)
+        _check_number("modelled", self.modelled, 0, 1)
         check_whole("channels", self.channels, 1, 2)
         _check_number("quality", self.quality, 0, 1)
         if not isinstance(self.stems, bool):
@@ -63,10 +65,10 @@ class Settings:
         return round(self.seconds * self.sample_rate)
 
     def rng(
-        self, purpose: Literal["size", "deck", "clip", "style"], index: int
+        self, purpose: Literal["size", "deck", "clip", "style", "models"], index: int
     ) -> np.random.Generator:
         """Returns a generator of its own for one purpose and one clip or deck."""
-        number = ("size", "deck", "clip", "style").index(purpose)
+        number = ("size", "deck", "clip", "style", "models").index(purpose)
         return np.random.default_rng([self.seed, number, index])
 
 

@@ -14,6 +14,14 @@ from typing import BinaryIO
 from hmic_keras.errors import AudioError
 
 _PRESET_HEADER_BYTES = 38
+# Where Debian, Fedora and Arch put SoundFonts.
+_FOLDERS = (
+    "/usr/share/sounds/sf2",
+    "/usr/share/sounds/sf3",
+    "/usr/share/soundfonts",
+    "~/.local/share/soundfonts",
+)
+_ENVIRONMENT = "HMIC_SOUNDFONTS"
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,31 @@ class SoundFont:
     name: str
     notices: str
     presets: Mapping[tuple[int, int], str]
+
+
+def find_soundfont(name_or_path: str | os.PathLike[str]) -> Path:
+    """Returns the path of a SoundFont that is named as a file, or as an installed one is.
+
+    Args:
+        name_or_path: A path, or the name of a file in a folder that the environment variable
+            `HMIC_SOUNDFONTS` lists, or where systems install SoundFonts.
+
+    Raises:
+        AudioError: If there is no such file.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    listed = os.environ.get(_ENVIRONMENT, "").split(os.pathsep)
+    folders = [Path(folder).expanduser() for folder in (*listed, *_FOLDERS) if folder]
+    for folder in folders if len(path.parts) == 1 else []:
+        if (folder / path).is_file():
+            return folder / path
+    raise AudioError(
+        f"soundfont: there is no file {str(name_or_path)!r}, neither here nor in "
+        f"{', '.join(map(str, folders))}. Install it, name its path, or list its folder in "
+        f"{_ENVIRONMENT}."
+    )
 
 
 def read_soundfont(path: str | os.PathLike[str]) -> SoundFont:
@@ -96,7 +129,10 @@ def _chunks(stream: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int
         stream.seek(start)
         name, length = struct.unpack("<4sI", stream.read(8))
         yield name, start + 8, length
-        start += 8 + length + length % 2
+        start += 8 + length
+        stream.seek(start)
+        # A chunk of odd length is padded, but not by every program that writes SF3 files.
+        start += int(length % 2 and stream.read(4) != b"LIST")
 
 
 def _text(raw: bytes) -> str:

@@ -12,6 +12,7 @@ from hmic_keras.data.synthesis._fluidsynth import PartPlayer, SoundLibrary
 from hmic_keras.data.synthesis._instruments import Instrument, Preset
 from hmic_keras.data.synthesis._midi import excerpt
 from hmic_keras.data.synthesis._mixing import mix, rendering_rate
+from hmic_keras.data.synthesis._models import has_model, play
 from hmic_keras.data.synthesis._plan import Job
 from hmic_keras.data.synthesis._score import Note, Part, Score
 from hmic_keras.data.synthesis._settings import SUBTYPES, Settings
@@ -51,7 +52,7 @@ class PlayedPart:
     Attributes:
         class_name: Its class.
         role: What kind of part it is.
-        preset: The preset that sounded.
+        preset: The preset that sounded, or `None` if a model played.
         events: `(start, end)` of each note in seconds.
         activity: `(onset, offset)` of where it is heard.
         keys: Lowest and highest key.
@@ -61,7 +62,7 @@ class PlayedPart:
 
     class_name: str
     role: str
-    preset: Preset
+    preset: Preset | None
     events: tuple[tuple[float, float], ...]
     activity: tuple[tuple[float, float], ...]
     keys: tuple[int, int]
@@ -95,7 +96,7 @@ class _Take:
     """A score, those of its parts that sound with what was played, and where it is from."""
 
     score: Score
-    heard: list[tuple[Part, np.ndarray, Preset]]
+    heard: list[tuple[Part, np.ndarray, Preset | None]]
     source: str | None
     skipped: Mapping[str, str]
 
@@ -173,10 +174,15 @@ class Studio:
         What a MIDI file asks for may be silent in a SoundFont and is left out then; what was
         written is written anew, as some SoundFonts lack the upper keys of a preset.
         """
+        # A generator of its own: who plays what, and where, is the same with models as without.
+        models = self._settings.rng("models", job.index)
         for _ in range(_TAKES):
             score, source, skipped = self._score(rng, job)
             with self._library.player() as player:
-                played = [(part, self._play(player, part)) for part in score.parts]
+                played = [
+                    (part, self._perform(models.spawn(1)[0], player, part))
+                    for part in score.parts
+                ]
             heard = [(part, *found) for part, found in played if found is not None]
             if len(heard) == len(played) or (job.from_midi and heard):
                 return _Take(score, heard, source, skipped)
@@ -199,9 +205,26 @@ class Studio:
         chosen = {name: players[name] for name in job.class_names}
         return compose(rng, job.style, chosen, settings.seconds), None, {}
 
-    def _play(self, player: PartPlayer, part: Part) -> tuple[np.ndarray, Preset] | None:
-        """Plays a part with the first of its presets that the SoundFont has and that sounds."""
+    def _perform(
+        self, rng: np.random.Generator, player: PartPlayer, part: Part
+    ) -> tuple[np.ndarray, Preset | None] | None:
+        """Plays a part by the model of its class, if that is drawn, or from the SoundFont."""
         frames = int(np.ceil(self._settings.seconds * self._rate))
+        if not self._models(rng, part):
+            return self._play(player, part, frames)
+        return play(rng, part, frames, self._rate), None
+
+    def _models(self, rng: np.random.Generator, part: Part) -> bool:
+        share, name = self._settings.modelled, part.class_name
+        if share == 0.0 or not has_model(name, self._all.players[name]):
+            return False
+        # What the SoundFont lacks has no other sound.
+        return rng.random() < share or not self._all.font.presets.keys() & set(part.presets)
+
+    def _play(
+        self, player: PartPlayer, part: Part, frames: int
+    ) -> tuple[np.ndarray, Preset] | None:
+        """Plays a part with the first of its presets that the SoundFont has and that sounds."""
         for preset in part.presets:
             if preset in self._all.font.presets:
                 sound = player.render(

@@ -75,7 +75,8 @@ def _activity(clips: Sequence[Clip]) -> Iterable[tuple[str, ...]]:
 def _parts(clips: Sequence[Clip]) -> Iterable[tuple[str, ...]]:
     for clip in clips:
         for part in clip.parts:
-            numbers = (*part.preset, *part.keys)
+            # A model has no preset.
+            numbers = (*(part.preset or ("", "")), *part.keys)
             yield clip.path, clip.style, part.class_name, part.role, *map(str, numbers)
 
 

@@ -20,8 +20,14 @@ _TINY = 1e-12
 
 
 def length_of(tensor: Any, axis: int) -> Any:
-    """Returns a length as a float32 scalar, whether or not it is known beforehand."""
-    return ops.cast(ops.shape(tensor)[axis], "float32")
+    """Returns a length as a float, a float32 scalar where it is not known beforehand."""
+    length = ops.shape(tensor)[axis]
+    return float(length) if isinstance(length, int) else ops.cast(length, "float32")
+
+
+def _count(length: Any) -> Any:
+    """Returns a length as an integer; one known beforehand stays so, as JAX needs."""
+    return int(length) if isinstance(length, float) else ops.cast(length, "int32")
 
 
 def between(uniform: Any, limits: tuple[float, float]) -> Any:
@@ -45,8 +51,8 @@ def stripes(length: Any, limit: Any, sizes: Any, places: Any) -> Any:
     A stripe is `floor(size * (limit + 1))` wide, so 0 to `limit`, and starts anywhere it fits.
 
     Args:
-        length: Length of the axis, a float32 scalar.
-        limit: Greatest width, a float32 scalar, at most `length`.
+        length: Length of the axis, from `length_of`.
+        limit: Greatest width, a number, at most `length`.
         sizes: Draws from [0, 1), `(batch, stripes)`.
         places: Draws from [0, 1), `(batch, stripes)`.
 
@@ -55,7 +61,7 @@ def stripes(length: Any, limit: Any, sizes: Any, places: Any) -> Any:
     """
     widths = ops.minimum(ops.floor(sizes * (limit + 1.0)), limit)
     starts = ops.floor(places * (length - widths + 1.0))
-    steps = ops.arange(ops.cast(length, "int32"), dtype="float32")
+    steps = ops.arange(_count(length), dtype="float32")
     after = steps >= ops.expand_dims(starts, -1)
     before = steps < ops.expand_dims(starts + widths, -1)
     return ops.any(ops.logical_and(after, before), axis=1)
@@ -79,7 +85,7 @@ def match_power(waveform: Any, reference: Any) -> Any:
 
 def bin_frequencies(length: Any, sample_rate: float) -> Any:
     """Returns the frequencies in Hz, `(1, bins)`, of the FFT of `length` samples."""
-    bins = ops.cast(ops.floor(length / 2.0), "int32") + 1
+    bins = _count(length) // 2 + 1
     return ops.expand_dims(ops.arange(bins, dtype="float32"), 0) * (sample_rate / length)
 
 
@@ -148,7 +154,7 @@ def noise_amplitudes(
         exponent: Power falls as `1 / f ** exponent`: 0 white, 1 pink, 2 brown; `(batch, 1)`.
         hum_share: Share of the power that is hum, `(batch, 1)`.
         mains: Frequency of the mains in Hz, `(batch, 1)`.
-        length: Samples of the noise, a float32 scalar.
+        length: Samples of the noise, from `length_of`.
         rate: Sample rate in Hz.
 
     Returns:

@@ -1,0 +1,367 @@
+"""Mixing stems on the device: the bank, the mixer, and training on it."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import soundfile
+
+from hmic_keras import Taxonomy, build_model, training
+from hmic_keras.config import StemConfig, TrainConfig
+from hmic_keras.data.stems import FRAME, StemBank, read_stems
+from hmic_keras.data.synthesis import find_soundfont
+from hmic_keras.errors import AudioError, HmicError, LabelError, ModelError
+from hmic_keras.training._stem_mixer import StemMixer, _resampled, closed_labels
+
+RATE = 16000
+TAXONOMY = Taxonomy.from_dict({"strings": ["violin", "cello"], "brass": ["trumpet"]})
+
+
+def tone(hertz, seconds=2.0, level=0.5):
+    return level * np.sin(2 * np.pi * hertz * np.arange(int(seconds * RATE)) / RATE)
+
+
+def bank_of(sounds, classes, clips):
+    audio = np.stack([np.round(sound * 32767).astype(np.int16) for sound in sounds])
+    frames = audio.shape[1] // FRAME
+    audio = audio[:, : frames * FRAME].reshape(len(audio), frames, FRAME)
+    return StemBank(
+        TAXONOMY, RATE, audio, np.array(classes, np.int32), np.array(clips, np.int32)
+    )
+
+
+@pytest.fixture(scope="module")
+def bank():
+    """Two clips of two stems each, and one in which nothing plays."""
+    sounds = [tone(440), tone(220), tone(880), tone(330), np.zeros(2 * RATE)]
+    return bank_of(sounds, [0, 1, 2, 0, -1], [0, 0, 1, 1, 2])
+
+
+def write_corpus(folder, stems, empty=0):
+    """Writes what `render_corpus` does, as far as stems are concerned."""
+    (folder / "stems").mkdir(parents=True)
+    (folder / "clips").mkdir()
+    names = TAXONOMY.classes("fine")
+    head = ",".join(["path", *names])
+    labels, rows = [head], [f"{head},meta_clip,meta_gain"]
+    for clip, sounds in enumerate(stems):
+        cells = ["1" if name in sounds else "0" for name in names]
+        labels.append(",".join([f"clips/{clip}.wav", *cells]))
+        for number, (name, sound) in enumerate(sounds.items()):
+            path = f"stems/{clip}-{number}.wav"
+            soundfile.write(folder / path, sound, RATE, subtype="PCM_16")
+            cells = ["1" if other == name else "0" for other in names]
+            rows.append(",".join([path, *cells, f"clips/{clip}.wav", "1"]))
+    for clip in range(len(stems), len(stems) + empty):
+        path = f"clips/{clip}.wav"
+        soundfile.write(folder / path, np.full(2 * RATE, 1e-3), RATE, subtype="PCM_16")
+        labels.append(",".join([path, *["0"] * len(names)]))
+    (folder / "labels.csv").write_text("\n".join(labels) + "\n")
+    (folder / "stems.csv").write_text("\n".join(rows) + "\n")
+    manifest = {"soundfont": {"name": "none"}, "clips": len(labels) - 1}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    stems = [{"violin": tone(440), "trumpet": tone(880)}, {"cello": tone(110)}]
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "one", stems, empty=1)
+
+
+class TestBank:
+    def test_reads_stems_clip_by_clip_and_what_is_empty(self, corpus):
+        bank = read_stems([corpus, corpus], TAXONOMY)
+        one = [0, 2, 1, -1]
+        assert bank.classes.tolist() == one * 2
+        assert bank.clips.tolist() == [0, 0, 1, 2, 3, 3, 4, 5]
+        assert bank.audio.shape == (8, 2 * RATE // FRAME, FRAME)
+        heard = bank.audio[0].reshape(-1) / 32767.0
+        np.testing.assert_allclose(heard, tone(440), atol=1e-4)
+
+    @pytest.mark.parametrize(
+        ("spoil", "message"),
+        [
+            (lambda f: (f / "stems.csv").unlink(), "--stems"),
+            (lambda f: shutil.copy(f / "labels.csv", f / "stems.csv"), "another taxonomy"),
+            (
+                lambda f: (f / "stems.csv").write_text(
+                    (f / "stems.csv").read_text().replace(",1,0,0,", ",1,1,0,")
+                ),
+                "exactly one class",
+            ),
+            (
+                lambda f: soundfile.write(f / "stems" / "1-0.wav", tone(110, 1.0), RATE),
+                "of one length",
+            ),
+        ],
+    )
+    def test_refuses_what_is_no_corpus_with_stems(self, corpus, tmp_path, spoil, message):
+        folder = shutil.copytree(corpus, tmp_path / "spoiled")
+        spoil(folder)
+        with pytest.raises(LabelError, match=message):
+            read_stems([folder], TAXONOMY)
+
+    def test_needs_a_folder(self):
+        with pytest.raises(LabelError, match="at least one corpus"):
+            read_stems([], TAXONOMY)
+
+
+def mixer_of(bank, batch=64, seed=0, seconds=1.0, **settings):
+    plain = {"equalizer_db": 0.0, "speed": (1.0, 1.0), "empty": 0.0}
+    config = StemConfig(**{**plain, **settings})
+    return StemMixer(
+        bank, config, crop_samples=round(seconds * RATE), batch_size=batch, seed=seed
+    )
+
+
+def loudest_hertz(sound):
+    spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound))))
+    return np.argmax(spectrum) * RATE / len(sound)
+
+
+class TestMixer:
+    def test_a_single_stem_is_the_sound_of_its_class(self, bank):
+        sound, labels = map(np.asarray, mixer_of(bank, sizes=(1.0,))(None))
+        tones = {0: (440.0, 330.0), 1: (220.0,), 2: (880.0,)}
+        assert set(labels.sum(axis=1)) == {1.0}
+        for one, row in zip(sound, labels, strict=True):
+            near = np.abs(np.array(tones[int(row.argmax())]) - loudest_hertz(one))
+            assert near.min() < 2.0
+        # Classes occur equally often, although one has two stems.
+        assert labels.sum(axis=0).min() > 10
+
+    def test_coherent_stems_are_of_one_clip(self, bank):
+        _, labels = mixer_of(bank, sizes=(0.0, 1.0), coherent=1.0, audible_db=40.0)(None)
+        found = {tuple(row) for row in np.asarray(labels).astype(int).tolist()}
+        assert found == {(1, 1, 0), (1, 0, 1)}
+
+    def test_incoherent_stems_are_of_any(self, bank):
+        _, labels = mixer_of(bank, sizes=(0.0, 1.0), coherent=0.0, audible_db=40.0)(None)
+        assert (0, 1, 1) in {tuple(row) for row in np.asarray(labels).astype(int).tolist()}
+
+    def test_examples_without_instruments(self, bank):
+        sound, labels = map(np.asarray, mixer_of(bank, empty=1.0)(None))
+        assert not labels.any()
+        assert not sound.any()
+
+    def test_a_stem_that_others_drown_is_unobserved(self, bank):
+        settings = {"sizes": (0.0, 1.0), "coherent": 1.0, "level_db": (-40.0, 0.0)}
+        labels = np.asarray(mixer_of(bank, batch=256, **settings)(None)[1])
+        assert {-1.0, 0.0, 1.0} == set(np.unique(labels))
+        assert (labels == 1.0).any(axis=1).all()
+
+    def test_a_stem_that_is_silent_in_the_crop_is_absent(self):
+        late = np.concatenate([np.zeros(RATE), tone(440, 1.0)])
+        labels = np.asarray(
+            mixer_of(bank_of([late], [0], [0]), sizes=(1.0,), seconds=0.5)(None)[1]
+        )
+        assert 0.2 < labels[:, 0].mean() < 0.9
+
+    def test_speed_changes_the_pitch(self, bank):
+        only = bank_of([tone(440)], [0], [0])
+        sound = np.asarray(mixer_of(only, sizes=(1.0,), speed=(1.25, 1.25))(None)[0])
+        assert abs(loudest_hertz(sound[0]) - 550.0) < 2.0
+
+    def test_levels_and_peaks_stay_in_their_ranges(self, bank):
+        sound = np.asarray(mixer_of(bank, peak_db=(-20.0, -6.0))(None)[0])
+        peaks = 20 * np.log10(np.abs(sound).max(axis=1))
+        assert peaks.min() > -20.01
+        assert peaks.max() < -5.99
+
+    def test_one_seed_gives_one_sequence(self, bank):
+        first, second = mixer_of(bank, seed=3), mixer_of(bank, seed=3)
+        for _ in range(2):
+            one, two = np.asarray(first(None)[0]), np.asarray(second(None)[0])
+            np.testing.assert_array_equal(one, two)
+        assert not np.array_equal(one, np.asarray(mixer_of(bank, seed=4)(None)[0]))
+
+
+def test_resampling_is_catmull_roms_cubic():
+    rng = np.random.default_rng(0)
+    waveform = rng.normal(size=(2, 40)).astype("float32")
+    speed = np.array([[1.0], [1.3]], "float32")
+    found = np.asarray(_resampled(waveform, keras.ops.convert_to_tensor(speed), 20))
+    for row in range(2):
+        for n in range(20):
+            at = n * float(speed[row, 0])
+            i, t = int(at), at - int(at)
+            p = waveform[row, i : i + 4].astype("float64")
+            basis = np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]])
+            expected = 0.5 * np.array([1, t, t**2, t**3]) @ basis @ p
+            assert abs(found[row, n] - expected) < 1e-4
+
+
+def test_closed_labels_are_those_of_the_taxonomy():
+    deep = Taxonomy.from_dict(
+        {
+            "loud": {"strings": ["violin", "cello"], "brass": ["trumpet"]},
+            "soft": {"reeds": ["oboe"]},
+        }
+    )
+    finest, *coarser = deep.levels
+    rng = np.random.default_rng(1)
+    labels = rng.integers(-1, 2, (200, len(deep.classes(finest)))).astype("float32")
+    expected = deep.close_labels({finest: labels})
+    found = closed_labels(labels, {level: deep.mask(level, finest) for level in coarser})
+    for level in coarser:
+        np.testing.assert_array_equal(np.asarray(found[level]), expected[level])
+
+
+def small_model(seed=0):
+    keras.utils.set_random_seed(seed)
+    return build_model(TAXONOMY, backbone="conv", backbone_options={"width": 2}, method="gmp")
+
+
+def small_config(**changes):
+    settings = {
+        "epochs": 2,
+        "batch_size": 8,
+        "crop_seconds": 1.0,
+        "learning_rate": 1e-2,
+        "weight_averaging": 0.5,
+        "jit_compile": False,
+        "stems": {"steps": 4, "sizes": [2, 1]},
+        "augmentation": {"waveform": {"noise": {"snr_db": [20, 40]}, "gain": {}}},
+    }
+    return TrainConfig.from_dict({**settings, **changes})
+
+
+class Stop(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+class TestFit:
+    def test_learns(self, bank):
+        config = small_config(epochs=4, stems={"steps": 30, "sizes": [2, 1], "empty": 0.1})
+        result = training.fit(small_model(), bank, config)
+        losses = result.history["loss"]
+        assert len(losses) == 4
+        assert losses[-1] < 0.6 * losses[0]
+        told = result.model.manifest["training"]
+        assert (told["stems"], told["steps"]) == (5, 120)
+        windows = np.stack([tone(440, 1.0), tone(880, 1.0)]).astype("float32")
+        answer = result.model.predict(windows, verbose=0)
+        assert answer["coarse"].argmax(axis=1).tolist() == [0, 1]
+
+    def test_a_stopped_run_ends_as_one_that_was_not(self, bank, tmp_path):
+        config = small_config()
+        whole = training.fit(small_model(), bank, config)
+        with pytest.raises(KeyboardInterrupt):
+            training.fit(small_model(), bank, config, run=tmp_path, callbacks=[Stop()])
+        resumed = training.fit(small_model(seed=9), bank, config, run=tmp_path, resume=True)
+        assert resumed.history["loss"] == whole.history["loss"]
+        for one, two in zip(whole.model.weights, resumed.model.weights, strict=True):
+            np.testing.assert_array_equal(np.asarray(one), np.asarray(two))
+
+    def test_a_recipe_trains_on_stems_after_a_teacher(self, corpus, bank, tmp_path):
+        teacher = tmp_path / "teacher.keras"
+        small_model(3).save(teacher)
+        TAXONOMY.save(tmp_path / "classes.yaml")
+        from hmic_keras.recipe import Recipe
+
+        recipe = Recipe.from_dict(
+            {
+                "taxonomy": str(tmp_path / "classes.yaml"),
+                "data": str(corpus),
+                "model": {"method": "gmp", "backbone_options": {"width": 2}},
+                "training": small_config(
+                    epochs=1, teacher=str(teacher), teacher_weight=0.5
+                ).to_dict(),
+            }
+        )
+        result = training.run_recipe(recipe, tmp_path / "out")
+        assert result.history["loss"][0] > 0
+        assert (tmp_path / "out" / "model.keras").is_file()
+        assert Recipe.load(tmp_path / "out").training.stems["steps"] == 4
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"crop_seconds": 2.0}, "render longer clips"),
+            ({"augmentation": {"mix": {"name": "mixup"}}}, "'waveform' only"),
+            ({"augmentation": {"waveform": {"echo": {}}}}, "augmentation"),
+            ({"stems": {}}, "together"),
+        ],
+    )
+    def test_settings_that_do_not_fit(self, bank, change, message):
+        with pytest.raises(HmicError, match=message):
+            training.fit(small_model(), bank, small_config(**change))
+
+    def test_stems_of_another_taxonomy_or_rate(self, bank):
+        other = Taxonomy.from_dict({"strings": ["violin", "viola"], "brass": ["trumpet"]})
+        with pytest.raises(LabelError, match="taxonomy"):
+            training.fit(build_model(other), bank, small_config())
+        slower = StemBank(TAXONOMY, 8000, bank.audio, bank.classes, bank.clips)
+        with pytest.raises(ModelError, match="8000"):
+            training.fit(small_model(), slower, small_config())
+
+    @pytest.mark.parametrize(
+        "stems",
+        [
+            {"steps": 0},
+            {"sizes": []},
+            {"sizes": [0, 0]},
+            {"sizes": "2"},
+            {"coherent": 1.5},
+            {"speed": [1.1, 0.9]},
+            {"speed": 1.0},
+            {"level_db": [-90, 0]},
+            {"audible": 20},
+        ],
+    )
+    def test_settings_out_of_range(self, stems):
+        with pytest.raises(HmicError, match=next(iter(stems))):
+            TrainConfig(stems=stems)
+
+    def test_a_teacher_needs_stems(self):
+        with pytest.raises(HmicError, match="teacher"):
+            TrainConfig(teacher="hmic-demo")
+
+    @pytest.mark.parametrize("render", [[{"clips": 3}], {"clips": 3}, "FluidR3", [3]])
+    def test_a_recipe_that_renders_something_unclear(self, render):
+        from hmic_keras.recipe import Recipe
+
+        with pytest.raises(HmicError, match="`render` of a recipe must list"):
+            Recipe(render=render, training=TrainConfig(stems={"steps": 1}))
+
+    def test_a_recipe_that_renders_for_nothing(self):
+        from hmic_keras.recipe import Recipe
+
+        with pytest.raises(HmicError, match=r"training\.stems"):
+            Recipe(render=[{"soundfont": "a.sf2", "clips": 3}])
+
+
+def test_a_soundfont_is_found_by_its_name(tmp_path, monkeypatch):
+    (tmp_path / "mine.sf2").write_bytes(b"RIFF")
+    monkeypatch.setenv("HMIC_SOUNDFONTS", str(tmp_path))
+    assert find_soundfont("mine.sf2") == tmp_path / "mine.sf2"
+    assert find_soundfont(tmp_path / "mine.sf2") == tmp_path / "mine.sf2"
+    with pytest.raises(AudioError, match="HMIC_SOUNDFONTS"):
+        find_soundfont("other.sf2")
+
+
+@pytest.mark.synth
+@pytest.mark.slow
+def test_a_recipe_renders_its_corpora_once(tmp_path):
+    from hmic_keras.recipe import Recipe
+
+    recipe = Recipe.from_dict(
+        {
+            "model": {"method": "gmp", "backbone_options": {"width": 2}},
+            "render": [{"soundfont": "TimGM6mb.sf2", "clips": 4, "seconds": 2.0, "seed": 1}],
+            "training": small_config(epochs=1, stems={"steps": 2}).to_dict(),
+        }
+    )
+    result = training.run_recipe(recipe, tmp_path / "out")
+    made = tmp_path / "out" / "run" / "corpora" / "00"
+    assert (made / "stems.csv").is_file()
+    (corpus,) = result.model.manifest["provenance"]["corpora"]
+    assert corpus["soundfont"]["file"] == "TimGM6mb.sf2"
