@@ -7,21 +7,26 @@ Calibration and comparison use clips of the demo corpus.
 
     python benchmarks/export_table.py                   # all of it
     python benchmarks/export_table.py --methods gmp     # only these rows anew
+    python benchmarks/export_table.py --resume          # go on with a run that was stopped
 
 Writes `benchmarks/results/export_table.json` and the table in `docs/export.md`.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
+import re
 import tempfile
 import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import keras
 import numpy as np
+from export_figures import write_between
 
 import hmic_keras as hk
 from hmic_keras._files import write_json
@@ -54,7 +59,7 @@ EMBEDDINGS = {"embedding": (32,), "embedding over time": (10, 32)}
 def randomise(model, rng):
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
-            size = len(layer.moving_mean)
+            size = layer.moving_mean.shape
             layer.moving_mean.assign(rng.normal(0, 0.3, size))
             layer.moving_variance.assign(rng.uniform(0.5, 2, size))
 
@@ -109,9 +114,7 @@ def row(backbone, method, kind, folder):
             "max": max(export["parity"]["max"].values()),
             "tolerance": export["parity"]["tolerance"],
             "size_bytes": export["size_bytes"],
-            "float_operations": sum(
-                "^" in r.get("regex", "") for r in export["quantisation"] or ()
-            ),
+            "kept_float": sum("^" in r.get("regex", "") for r in export["quantisation"] or ()),
         }
     return {"parameters": model.count_params(), "formats": found}
 
@@ -124,27 +127,47 @@ def combinations(backbones, methods):
                 yield backbone, method, kind
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--backbones", nargs="*", default=list(BACKBONES))
-    parser.add_argument("--methods", nargs="*", default=sorted(HEADS))
-    chosen = parser.parse_args()
-    old = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
-    rows = [
-        one
-        for one in old
-        if one["backbone"] not in chosen.backbones or one["method"] not in chosen.methods
+def table(rows):
+    """Draws the rows, with each reason for a refusal as a note below."""
+    reasons = {}
+
+    def refused(reason):
+        # Differences are those of a row; the rule is what notes have in common.
+        rule = re.sub(r"by up to \{.*?\}, ", "", reason)
+        return f"refused [{reasons.setdefault(rule, len(reasons) + 1)}]"
+
+    def cell(one, name):
+        if "refused" in one:
+            return refused(one["refused"])
+        found = one["formats"][name]
+        if "refused" in found:
+            return refused(found["refused"])
+        kept = f" +{found['kept_float']}" if found["kept_float"] else ""
+        return f"{found['max']:.4f}{kept}"
+
+    lines = [
+        f"| backbone | method | input | {' | '.join(f'`{name}`' for name in FORMATS)} |",
+        f"|{' --- |' * (3 + len(FORMATS))}",
     ]
-    start = time.perf_counter()
-    for backbone, method, kind in combinations(chosen.backbones, chosen.methods):
-        keras.backend.clear_session()
-        with tempfile.TemporaryDirectory() as folder:
-            result = row(backbone, method, kind, Path(folder) / "out")
-        rows.append({"backbone": backbone, "method": method, "input": kind, **result})
-        bad = [n for n, e in result.get("formats", {}).items() if "refused" in e]
-        print(f"{time.perf_counter() - start:7.1f} s", backbone, method, kind, bad, flush=True)
-    order = list(BACKBONES)
-    rows.sort(key=lambda one: (order.index(one["backbone"]), one["method"]))
+    for one in rows:
+        cells = [one["backbone"], one["method"], one["input"]]
+        cells += [cell(one, name) for name in FORMATS]
+        lines.append(f"| {' | '.join(cells)} |")
+    notes = [f"{number}. {reason}" for reason, number in reasons.items()]
+    return "\n".join([*lines, *(["", "Reasons:", "", *notes] if notes else [])])
+
+
+def measure(combination):
+    keras.backend.clear_session()
+    backbone, method, kind = combination
+    with tempfile.TemporaryDirectory() as folder:
+        result = row(backbone, method, kind, Path(folder) / "out")
+    return {"backbone": backbone, "method": method, "input": kind, **result}
+
+
+def write(rows):
+    order = [*combinations(BACKBONES, sorted(HEADS))]
+    rows.sort(key=lambda one: order.index(key(one)))
     write_json(
         RESULTS,
         {
@@ -155,6 +178,32 @@ def main():
             "rows": rows,
         },
     )
+    write_between("table", table(rows))
+
+
+def key(one):
+    return one["backbone"], one["method"], one["input"]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--backbones", nargs="*", default=list(BACKBONES))
+    parser.add_argument("--methods", nargs="*", default=sorted(HEADS))
+    parser.add_argument("--resume", action="store_true", help="Keep the rows that are there.")
+    parser.add_argument("--processes", type=int, default=1)
+    chosen = parser.parse_args()
+    wanted = [*combinations(chosen.backbones, chosen.methods)]
+    old = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
+    rows = [one for one in old if chosen.resume or key(one) not in wanted]
+    known = {key(one) for one in rows}
+    start = time.perf_counter()
+    with multiprocessing.get_context("spawn").Pool(chosen.processes) as pool:
+        todo = [one for one in wanted if one not in known]
+        for one in pool.imap_unordered(measure, todo):
+            rows.append(one)
+            write(rows)  # so that a run that is stopped can go on
+            bad = [n for n, e in one.get("formats", {}).items() if "refused" in e]
+            print(f"{time.perf_counter() - start:7.1f} s", *key(one), bad, flush=True)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,22 @@ def mel_filters(
     return (triangles * (2.0 / (upper - lower))).astype("float32")
 
 
+def filters_of(audio: AudioConfig) -> np.ndarray:
+    """Returns the mel filters `(n_fft // 2 + 1, n_mels)` of audio settings."""
+    return mel_filters(
+        audio.sample_rate, audio.n_fft, audio.n_mels, audio.fmin, audio.fmax, audio.mel_scale
+    )
+
+
+def hann_window(audio: AudioConfig) -> np.ndarray:
+    """Returns the periodic Hann window in the middle of a frame, `(n_fft,)`."""
+    window = np.zeros(audio.n_fft, "float32")
+    left = (audio.n_fft - audio.window_length) // 2
+    angles = 2.0 * np.pi / audio.window_length * np.arange(audio.window_length)
+    window[left : left + audio.window_length] = 0.5 - 0.5 * np.cos(angles)
+    return window
+
+
 def log_mel(waveforms: np.ndarray, audio: AudioConfig) -> np.ndarray:
     """Returns what `layers.LogMelSpectrogram` gives, computed by NumPy.
 
@@ -47,13 +63,7 @@ def log_mel(waveforms: np.ndarray, audio: AudioConfig) -> np.ndarray:
     Returns:
         Float32 `(batch, 1 + samples // hop_length, n_mels)` for an even `n_fft`.
     """
-    filters = mel_filters(
-        audio.sample_rate, audio.n_fft, audio.n_mels, audio.fmin, audio.fmax, audio.mel_scale
-    )
-    window = np.zeros(audio.n_fft, "float32")
-    left = (audio.n_fft - audio.window_length) // 2
-    angles = 2.0 * np.pi / audio.window_length * np.arange(audio.window_length)
-    window[left : left + audio.window_length] = 0.5 - 0.5 * np.cos(angles)
+    filters, window = filters_of(audio), hann_window(audio)
     half = audio.n_fft // 2
     spectrograms = []
     for waveform in np.asarray(waveforms, "float32"):

@@ -7,6 +7,9 @@ from typing import Any, Self
 
 from .errors import HmicError, brief
 
+COMPRESSIONS = ("qat", "prune", "prune_2_4", "cluster", "prune_qat")
+"""Ways to compress a model."""
+
 
 class _Config:
     """Conversion to and from plain dicts, shared by the settings below."""
@@ -131,6 +134,7 @@ class ModelConfig(_Config):
         method_options: Keyword arguments of the method.
         audio: Settings of the log-mel front end; None leaves them to the backbone.
         spec_augment: Settings of `layers.SpecAugment` on the log-mel input; None for none.
+        consistent: Whether answers are mended so that no class is below a descendant.
         precision: Keras dtype policy of the layers: `"float32"`, `"mixed_float16"` (GPUs)
             or `"mixed_bfloat16"` (recent GPUs, TPUs). Answers stay float32.
 
@@ -148,6 +152,7 @@ class ModelConfig(_Config):
     method_options: Mapping[str, Any] = _no_options()
     audio: AudioConfig | None = None
     spec_augment: Mapping[str, Any] | None = None
+    consistent: bool = False
     precision: str = "float32"
 
     def __post_init__(self) -> None:
@@ -161,6 +166,7 @@ class ModelConfig(_Config):
         self._require(
             "audio", "an AudioConfig or None", isinstance(self.audio, AudioConfig | None)
         )
+        self._require_choice("consistent", True, False)
         self._require_choice("precision", "float32", "mixed_float16", "mixed_bfloat16")
 
 
@@ -340,3 +346,40 @@ class TrainConfig(_Config):
         self._require(
             "seed", "an integer from 0 to 2**31 - 1", whole and 0 <= self.seed < 2**31
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class CompressionConfig(_Config):
+    """How a trained model is compressed; see `export.compress`.
+
+    Attributes:
+        how: `"qat"` trains with the rounding of int8; `"prune"` sets the smallest weights to
+            zero; `"prune_2_4"` two of every four weights in a row, a pattern that some
+            processors use; `"cluster"` leaves few different values in a kernel;
+            `"prune_qat"` prunes, and then trains with the rounding of int8.
+        epochs: Passes over the data; `"prune_qat"` takes as many for each of its two parts.
+        learning_rate: Of Adam.
+        sparsity: Share of each kernel that `"prune"` and `"prune_qat"` set to zero.
+        clusters: Number of values that `"cluster"` leaves in a kernel.
+
+    Raises:
+        HmicError: If a value is out of range.
+
+    Example:
+        >>> CompressionConfig("prune", sparsity=0.9).epochs
+        5
+    """
+
+    how: str = "qat"
+    epochs: int = 5
+    learning_rate: float = 1e-4
+    sparsity: float = 0.8
+    clusters: int = 16
+
+    def __post_init__(self) -> None:
+        self._require_choice("how", *COMPRESSIONS)
+        self._require_count("epochs")
+        self._require_number("learning_rate", "above 0 and at most 1", 1e-12, 1)
+        self._require_number("sparsity", "from 0.01 to 0.99", 0.01, 0.99)
+        self._require_count("clusters")
+        self._require_number("clusters", "from 2 to 256", 2, 256)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .config import AudioConfig
 from .errors import ModelError
-from .heads import children_of
+from .heads import SEPARATE, children_of
 from .heads.f2ca import ATTENTION_SUFFIX
 from .models import TIME_POOL
 from .taxonomy import Taxonomy
@@ -180,6 +180,12 @@ def time_scores(
 
 
 def _check_time_axis(model: Any) -> None:
+    method = model.manifest["method"]["name"]
+    if method in SEPARATE:
+        raise ModelError(
+            "Scores over time need one backbone for all levels. Received a model with "
+            f"method={method!r}, which has one for each."
+        )
     pooled = TIME_POOL in {layer.name for layer in model.layers}
     if not pooled or model.manifest["input"] == "embedding":
         raise ModelError(

@@ -61,9 +61,9 @@ class HierarchicalModel(keras.Model):
     the hierarchy. The taxonomy and the manifest (audio settings, thresholds, provenance) are
     part of the config, so one `.keras` file holds all that is needed to use it.
 
-    A layer with a method `loss_view(labels, scores)`, such as `layers.MaxConstraint`, says what
-    the loss compares in training. Metrics of training then see what such a layer passes on in
-    training; those of validation see its answers.
+    A layer with a method `loss_view`, such as `layers.MaxConstraint`, says what the loss
+    compares in training. Metrics of training then see what such a layer passes on in training;
+    those of validation see its answers.
 
     Build it with `hmic_keras.build_model`.
     """
@@ -138,7 +138,8 @@ class HierarchicalModel(keras.Model):
                 argument is a list by position, or names a level the model does not have.
         """
         training = self._training_additions(augmentation, consistency)
-        if kwargs.get("jit_compile", "auto") == "auto":
+        on_tensorflow = keras.config.backend() == "tensorflow"
+        if on_tensorflow and kwargs.get("jit_compile", "auto") == "auto":
             # On a CPU, XLA costs a long compilation and saves nothing in these networks.
             kwargs["jit_compile"] = has_gpu()
         loss = self._losses_by_level(loss)
@@ -214,16 +215,28 @@ class HierarchicalModel(keras.Model):
             LabelError: If the labels are not a dict by level or lack a level with a loss.
         """
         self._check_labels(y)
-        compared, answers = (y, y_pred), y_pred
-        if training and isinstance(y, Mapping):
-            # What a method is trained on is not always what it answers.
-            for layer in self.layers:
+        answers = y_pred
+        if training and y is not None:
+            # What a method is trained on is not always what it answers: from the outputs back,
+            # each layer turns one into the other.
+            labels = y if isinstance(y, Mapping) else dict.fromkeys(self._levels, y)
+            rows = _rows(labels)
+            for layer in reversed(self.layers):
                 if hasattr(layer, "loss_view"):
-                    compared, answers = layer.loss_view(*compared), layer.answer(answers)
-        loss = super().compute_loss(x, *compared, sample_weight, training)
+                    y, y_pred, sample_weight = layer.loss_view(labels, y_pred, sample_weight)
+                    labels, answers = y, layer.answer(answers, rows)
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if self._training is None or self._training.tracker is None:
             return loss
         return loss + self._training.penalty(answers)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Updates the metrics; see `keras.Model.compute_metrics`."""
+        for layer in self.layers:
+            if getattr(layer, "stacks_voices", False) and y is not None:
+                rows = _rows(y if isinstance(y, Mapping) else {"": y})
+                y_pred = layer.answer(y_pred, rows)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the functional config with the manifest."""
@@ -333,3 +346,8 @@ class HierarchicalModel(keras.Model):
     def _levels(self) -> list[str]:
         outputs = self.output
         return list(outputs) if isinstance(outputs, Mapping) else list(self.output_names)
+
+
+def _rows(labels: Mapping[str, Any]) -> Any:
+    """Returns the number of clips."""
+    return keras.ops.shape(next(iter(labels.values())))[0]

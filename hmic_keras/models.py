@@ -46,8 +46,8 @@ def build_model(
         backbone: For waveforms or log-mel spectrograms `"conv"`, `"conv_attention"`,
             `"musicnn"`, `"short_chunk_res"`, or an image model as `keras.applications` spells
             it, such as `"MobileNetV3Small"`; for embeddings `"mlp"`.
-        method: `"independent"`, `"multitask"`, `"gmp"`, `"f2ca"`, `"c_hmcnn"`, `"hmcn_f"` or
-            `"top_down"`; docs/methods.md explains them.
+        method: `"independent"`, `"multitask"`, `"gmp"`, `"f2ca"`, `"c_hmcnn"`, `"hmcn_f"`,
+            `"top_down"` or `"chorus"`; docs/methods.md explains them.
         input: `"waveform"` for float32 `(batch, samples)` in [-1, 1] at the sample rate of
             `audio`, any length from 1 s; `"log_mel"` for `(batch, frames, mels)`; or
             `"embedding"` for `(batch, dim)` or `(batch, time, dim)`.
@@ -87,7 +87,8 @@ def build_model(
         raise ModelError(f"`audio` must be an AudioConfig. Received: {audio!r}")
     if not isinstance(consistent, bool):
         raise ModelError(f"`consistent` must be True or False. Received: {consistent!r}")
-    extract, classify = backbones.get(backbone), heads.get(method)
+    backbones.get(backbone)
+    classify = heads.get(method)
     audio = backbones.audio_for(backbone, _options("backbone_options", backbone_options), audio)
     inputs = keras.Input(_input_shape(input, input_shape, audio), name=input)
     x = inputs
@@ -96,15 +97,7 @@ def build_model(
     if spec_augment is not None:
         x = _spec_augment(x, spec_augment, input)
 
-    def features(x: Any) -> heads.Features:
-        sequence = _call(extract, "backbone_options", backbone_options, x)
-        return heads.Features(sequence, _pool_time(sequence))
-
-    found: Any
-    if method in heads.SEPARATE:
-        found = {level: _separate(features, x, level) for level in taxonomy.levels}
-    else:
-        found = features(x)
+    found = _features(method, backbone, x, backbone_options, method_options, taxonomy.levels)
     scores = _call(classify, "method_options", method_options, found, taxonomy)
     if consistent:
         links = taxonomy.linked_levels()
@@ -156,6 +149,33 @@ def _input_shape(
             f"Received: {shape}"
         )
     return shape
+
+
+def _features(
+    method: str,
+    backbone: str,
+    x: Any,
+    backbone_options: Mapping[str, Any] | None,
+    method_options: Mapping[str, Any] | None,
+    levels: Sequence[str],
+) -> Any:
+    """Returns the features a method asks for: shared, by level, or in several voices."""
+
+    def shared(x: Any) -> heads.Features:
+        extract = backbones.get(backbone)
+        sequence = _call(extract, "backbone_options", backbone_options, x)
+        return heads.Features(sequence, _pool_time(sequence))
+
+    if method in heads.SEPARATE:
+        return {level: _separate(shared, x, level) for level in levels}
+    if method in heads.VOICED and backbone in backbones.VOICED and len(x.shape) == 2:
+        defaults = heads.get(method).__kwdefaults__ or {}
+        options = {**defaults, **_options("method_options", method_options)}
+        voices = backbones.VOICED[backbone]
+        how = (options["num_voices"], options["shared"])
+        x = _call(voices, "backbone_options", backbone_options, x, *how)
+        return heads.Features(x, x)
+    return shared(x)
 
 
 def _separate(features: Callable[[Any], heads.Features], x: Any, level: str) -> heads.Features:

@@ -118,6 +118,7 @@ def test_train_settings_out_of_range(settings, named):
         ({"audio": "16 kHz"}, "audio"),
         ({"audio": {"n_mels": 0}}, "n_mels"),
         ({"spec_augment": []}, "spec_augment"),
+        ({"consistent": 1}, "consistent"),
         ({"precision": "float16"}, "precision"),
     ],
 )

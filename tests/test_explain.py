@@ -220,6 +220,8 @@ class TestTimeScores:
     def test_refuses(self, inputs):
         with pytest.raises(ModelError, match=r"Received a model with input='embedding'"):
             time_scores(make(), inputs[0])
+        with pytest.raises(ModelError, match=r"one backbone for all levels.*'independent'"):
+            time_scores(make("independent"), inputs[0])
         model = self.make("gmp")
         clip = self.clip(16000)
         with pytest.raises(ModelError, match=r"`clip` must be one input.*\(1, 16000\)"):

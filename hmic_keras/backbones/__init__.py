@@ -13,7 +13,7 @@ from . import applications
 from ._common import check_counts, check_rate
 from .conv import conv
 from .conv_attention import conv_attention
-from .mlp import mlp
+from .mlp import mlp, mlp_voices
 from .musicnn import MUSICNN_AUDIO, musicnn
 from .musicnn_tagger import MusicnnTagger
 from .short_chunk_res import short_chunk_res
@@ -28,9 +28,15 @@ BACKBONES: Mapping[str, Backbone] = {
     "short_chunk_res": short_chunk_res,
 }
 
+# Backbones that can see an embedding `(batch, dim)` through several voices, as
+# `(batch, num_voices, dim)`; called with the number of voices, and whether they share their
+# matrices, after the input.
+VOICED: Mapping[str, Backbone] = {"mlp": mlp_voices}
+
 __all__ = [
     "BACKBONES",
     "MUSICNN_AUDIO",
+    "VOICED",
     "Backbone",
     "MusicnnTagger",
     "audio_for",
@@ -40,6 +46,7 @@ __all__ = [
     "conv_attention",
     "get",
     "mlp",
+    "mlp_voices",
     "musicnn",
     "short_chunk_res",
 ]

@@ -6,7 +6,8 @@ from typing import Any
 from keras import layers
 
 from ..errors import ModelError
-from ._common import check_rate
+from ..layers import BatchNormalization, EnsembleDense
+from ._common import check_counts, check_rate
 
 
 def mlp(inputs: Any, *, units: Sequence[int] = (256,), dropout: float = 0.3) -> Any:
@@ -24,6 +25,56 @@ def mlp(inputs: Any, *, units: Sequence[int] = (256,), dropout: float = 0.3) -> 
     Raises:
         ModelError: If `units` is empty or not positive, or `dropout` is no rate.
     """
+    _check(units, dropout)
+    x = BatchNormalization(name="input_norm")(inputs)
+    for index, width in enumerate(units, start=1):
+        x = layers.Dense(width, activation="relu", name=f"hidden{index}")(x)
+        x = layers.Dropout(dropout, name=f"hidden_dropout{index}")(x)
+    return x
+
+
+def mlp_voices(
+    inputs: Any,
+    num_voices: int,
+    shared: bool,
+    *,
+    units: Sequence[int] = (256,),
+    dropout: float = 0.3,
+) -> Any:
+    """Extracts features for several voices at once: so many of `mlp` side by side.
+
+    Args:
+        inputs: Symbolic embeddings `(batch, dim)`.
+        num_voices: Number of voices.
+        shared: Whether the voices share the matrices and differ by signs and scales of what
+            goes in and out of them, see `layers.EnsembleDense`.
+        units: Width of each hidden layer.
+        dropout: Rate of dropout after each hidden layer.
+
+    Returns:
+        Symbolic features `(batch, num_voices, units[-1])`.
+
+    Raises:
+        ModelError: If `num_voices` is no count, `units` is empty or not positive, or `dropout`
+            is no rate.
+    """
+    check_counts(num_voices=num_voices)
+    _check(units, dropout)
+    x = BatchNormalization(name="input_norm")(inputs)
+    for index, width in enumerate(units, start=1):
+        x = EnsembleDense(
+            width,
+            num_voices,
+            separate=not shared,
+            random_signs=index == 1,
+            activation="relu",
+            name=f"hidden{index}",
+        )(x)
+        x = layers.Dropout(dropout, name=f"hidden_dropout{index}")(x)
+    return x
+
+
+def _check(units: Sequence[int], dropout: float) -> None:
     if (
         not isinstance(units, Sequence)
         or not units
@@ -33,8 +84,3 @@ def mlp(inputs: Any, *, units: Sequence[int] = (256,), dropout: float = 0.3) -> 
             f"`units` must be one or more positive integers, as (256,). Received: {units!r}"
         )
     check_rate("dropout", dropout)
-    x = layers.BatchNormalization(name="input_norm")(inputs)
-    for index, width in enumerate(units, start=1):
-        x = layers.Dense(width, activation="relu", name=f"hidden{index}")(x)
-        x = layers.Dropout(dropout, name=f"hidden_dropout{index}")(x)
-    return x

@@ -6,6 +6,8 @@ import typer
 
 from ..errors import HmicError
 from . import _completion, _terminal
+from .compare import compare
+from .compress import compress
 from .demo import demo
 from .evaluate import evaluate
 from .export import export
@@ -24,7 +26,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, render, prepare, train, evaluate, predict, models, export, taxonomy):
+for command in (
+    *(demo, render, prepare, train, evaluate, compare, predict, models),
+    *(export, compress, taxonomy),
+):
     app.command()(_completion.with_completion(command))
 
 

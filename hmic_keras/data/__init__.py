@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .audio import load_audio as load_audio
     from .augmentation import HostAugmentation as HostAugmentation
+    from .feature_sets import FeatureSet as FeatureSet
+    from .feature_sets import FeatureSplits as FeatureSplits
     from .pipeline import make_dataset as make_dataset
     from .prepare import prepare_clips as prepare_clips
     from .prepared import PreparedClips as PreparedClips
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from .synthesis import render_corpus as render_corpus
 
 _HOMES = {
+    "FeatureSet": ".feature_sets",
+    "FeatureSplits": ".feature_sets",
     "HostAugmentation": ".augmentation",
     "LabelledClips": ".sources.folder",
     "PreparedClips": ".prepared",
@@ -32,6 +36,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "FeatureSet",
+    "FeatureSplits",
     "HostAugmentation",
     "LabelledClips",
     "PreparedClips",

@@ -18,10 +18,10 @@ import numpy as np
 from .._files import sha256, write_json
 from ..config import AudioConfig
 from ..errors import AudioError, HmicError, RecordError
-from ._processes import in_processes
 from ._shards import UNFINISHED, Shard, content_of, deal, is_finished, read_json, write_shard
 from ._tables import some, write_table
 from .prepared import FORMAT, INDEX, MANIFEST, SKIPPED, PreparedClips, read_manifest
+from .processes import in_processes
 from .records import SCHEMA, STORED, Features
 from .sources.folder import LabelledClips
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,10 @@ _BACKENDS: Mapping[str, Callable[[Path], Backend]] = {
 
 
 class Exporter:
-    """Writes one model in any format; see `bundle.export_model` for the arguments."""
+    """Writes one model in any format; see `bundle.export_model` for the arguments.
+
+    A context manager, since it keeps a SavedModel meanwhile.
+    """
 
     def __init__(
         self,
@@ -72,6 +76,14 @@ class Exporter:
             self._clips, self._owners = takes.of_clips(evaluation)
             self._expected_scores = self._scores(self._keras)
         self._float32: bytes | None = None
+        # Both float formats are converted from it.
+        self._fixed = tempfile.TemporaryDirectory(prefix="hmic-export-")
+
+    def __enter__(self) -> "Exporter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._fixed.cleanup()
 
     def write(self, name: str, path: Path) -> dict[str, Any]:
         """Writes one format and returns its entry of the manifest.
@@ -103,12 +115,13 @@ class Exporter:
             "latency_ms": round(
                 parity.latency_ms(backend, self._for(backend, self._inputs)), 3
             ),
-            "versions": versions(
-                *((quantisation.TOOL,) if name in quantisation.SCHEMES else ())
-            ),
+            "versions": versions(*self._tools(name)),
         }
         self._carry(name, path, entry)
         return {**entry, "size_bytes": _size(path)}
+
+    def _tools(self, name: str) -> tuple[str, ...]:
+        return (quantisation.TOOL,) if name in quantisation.SCHEMES else ()
 
     def _tflite(self, name: str, path: Path) -> tuple[bytes, Any]:
         recipe: Any = None
@@ -119,7 +132,7 @@ class Exporter:
             ranges = quantisation.find_ranges(network, inputs)
             content, recipe = self._quantise(name, path, network, ranges)
         else:
-            self._float32 = content = self._float32 or self._convert()
+            content = self._plain()
         if name in ("dynamic_int8", "weight_int8", "w4"):
             content, recipe = self._quantise(name, path, content)
         tflite.check_operations(content)
@@ -168,18 +181,26 @@ class Exporter:
         return best[:2]
 
     def _convert(self, **options: Any) -> bytes:
-        return tflite.convert(self._model, self._takes.shape, extras=self._extras, **options)
+        path = Path(self._fixed.name) / "saved_model"
+        if not path.exists():
+            model = with_extras(self._model, self._extras)
+            export_saved_model(model, path, batch_size=1, input_shape=self._takes.shape)
+        return tflite.convert_saved_model(path, **options)
+
+    def _plain(self) -> bytes:
+        self._float32 = self._float32 or self._convert()
+        return self._float32
 
     def _behind_front_end(self) -> tuple[bytes, Any]:
         """Converts what takes log-mel spectrograms; the front end does not survive int8."""
-        model, inputs = with_extras(self._model, self._extras), self._calibration
-        shape = self._takes.shape
-        for front in self._front_ends():
-            shape = self._takes.log_mel_shape
-            given = keras.Input(shape, name="log_mel")
-            network = keras.Model(front.output, model.output)
-            model = keras.Model(given, network(given), name=self._model.name)
-            inputs = None if inputs is None else log_mel(inputs, self._takes.audio)
+        fronts, inputs = self._front_ends(), self._calibration
+        if not fronts:
+            return self._plain(), inputs
+        model, shape = with_extras(self._model, self._extras), self._takes.log_mel_shape
+        given = keras.Input(shape, name="log_mel")
+        network = keras.Model(fronts[0].output, model.output)
+        model = keras.Model(given, network(given), name=self._model.name)
+        inputs = None if inputs is None else log_mel(inputs, self._takes.audio)
         return tflite.convert(model, shape), inputs
 
     def _front_ends(self) -> list[Any]:

@@ -15,7 +15,7 @@ from ..zoo import ALIASES, FILES, MANIFEST, read_manifest
 from ._exporter import Exporter
 
 # What training and the demo put beside an exported model.
-_COMPANIONS = ("history.csv", "evaluation.json", "attention_map.png")
+_COMPANIONS = ("history.csv", "evaluation.json", "attention_map.png", "compression.json")
 # How the model came about; an export leaves it in place.
 _RUN = "run"
 
@@ -80,7 +80,19 @@ def export_model(
     formats = _check(model, formats)
     check_folder(out)
     model.update_manifest(window_seconds=model.manifest.get("window_seconds", 10.0))
-    exporter = Exporter(model, waveforms, calibration, evaluation, extras, tolerance)
+    with Exporter(model, waveforms, calibration, evaluation, extras, tolerance) as exporter:
+        return write_folder(model, out, formats, exporter, skip_refused=skip_refused)
+
+
+def write_folder(
+    model: Any,
+    out: str | os.PathLike[str],
+    formats: Sequence[str],
+    exporter: Exporter,
+    *,
+    skip_refused: bool = False,
+) -> dict[str, Any]:
+    """Writes the folder of `export_model`, whole or not at all; returns the manifest."""
     with atomic_path(out) as folder:
         folder.mkdir()
         if (Path(out) / _RUN).is_dir():

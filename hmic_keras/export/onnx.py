@@ -1,14 +1,19 @@
 """ONNX, for runtimes outside Google's."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from .._files import atomic_path
+from .._mel import filters_of, hann_window
+from ..config import AudioConfig
 from ..errors import MissingDependencyError
+from ..layers import LogMelSpectrogram
 from .precision import as_float32
 from .savedmodel import with_extras
 
@@ -32,12 +37,51 @@ def export_onnx(
         MissingDependencyError: If tf2onnx is not installed.
     """
     _need("tf2onnx")
-    model = with_extras(as_float32(model), extras)
+    model = _without_fft(with_extras(as_float32(model), extras), input_shape)
     (tensor,) = model.inputs
     signature = [keras.InputSpec(shape=(1, *input_shape), dtype="float32", name=tensor.name)]
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        # Keras asks NumPy for a name that is to come back.
+        warnings.filterwarnings("ignore", ".*np.object", FutureWarning)
         model(keras.ops.zeros((1, *input_shape)))
         model.export(temporary, format="onnx", verbose=False, input_signature=signature)
+
+
+class _LogMelByConvolution(keras.layers.Layer):
+    """What `LogMelSpectrogram` gives, by a Fourier transform written as a convolution.
+
+    tf2onnx has no rule for the real and imaginary part of TensorFlow's own transform.
+    """
+
+    def __init__(self, layer: LogMelSpectrogram) -> None:
+        super().__init__(name=layer.name)
+        audio = AudioConfig.from_dict(
+            {name: getattr(layer, name) for name in AudioConfig().to_dict()}
+        )
+        self._audio = audio
+        bins = audio.n_fft // 2 + 1
+        angles = 2 * np.pi / audio.n_fft * np.outer(np.arange(audio.n_fft), np.arange(bins))
+        parts = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
+        kernel = hann_window(audio)[:, np.newaxis] * parts
+        self._kernel = kernel[:, np.newaxis].astype("float32")
+        self._filters = np.tile(filters_of(audio), (2, 1))
+
+    def call(self, inputs: Any) -> Any:
+        """Returns the log-mel spectrogram."""
+        half, ops = self._audio.n_fft // 2, keras.ops
+        padded = ops.pad(inputs, [[0, 0], [half, half]], mode="reflect")
+        parts = ops.conv(padded[..., None], self._kernel, strides=self._audio.hop_length)
+        # Squares of both parts meet in the sum over the bins.
+        return ops.log(ops.matmul(ops.square(parts), self._filters) + self._audio.log_offset)
+
+
+def _without_fft(model: Any, input_shape: Sequence[int]) -> Any:
+    for layer in model.layers:
+        if isinstance(layer, LogMelSpectrogram):
+            given = keras.Input(input_shape, name=model.inputs[0].name)
+            network = keras.Model(layer.output, model.output)
+            return keras.Model(given, network(_LogMelByConvolution(layer)(given)))
+    return model
 
 
 def add_manifest(path: Path, entries: Mapping[str, str]) -> None:

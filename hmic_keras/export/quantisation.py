@@ -4,8 +4,8 @@ import io
 import json
 import re
 import warnings
-from collections.abc import Sequence
-from contextlib import redirect_stderr
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,8 @@ def quantise(
         raise ModelError(f"`scheme` must be one of {list(SCHEMES)}. Received: {scheme!r}")
     recipe = _recipe(scheme, [_layer(name) for name in keep_float], keep_operations)
     tool = _tools()[0].Quantizer(content, recipe)
-    found = tool.quantize(ranges, enable_progress_report=False)
+    with _silence():
+        found = tool.quantize(ranges, enable_progress_report=False)
     return bytes(found.quantized_model), recipe
 
 
@@ -71,9 +72,7 @@ def find_ranges(content: bytes, calibration: np.ndarray | None) -> Any:
     """
     given = _signature_inputs(content, calibration)
     tool = _tools()[0].Quantizer(content, _recipe("static_int8", [], []))
-    # It shows a bar and remarks on its own use of memory.
-    with redirect_stderr(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _silence():
         return tool.calibrate(given, num_threads=1)
 
 
@@ -105,6 +104,14 @@ def weighted_operations(content: bytes, keep_float: Sequence[str] = ()) -> dict[
             ]
             found |= {name: max(constants)} if constants else {}
     return found
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps the quantizer from showing bars and remarking on its own use of memory."""
+    with redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors", UserWarning)
+        yield
 
 
 def _tools() -> tuple[Any, Any, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import ModelError
 from ._common import Children, Features, children_of
 from .c_hmcnn import c_hmcnn
+from .chorus import chorus
 from .f2ca import f2ca
 from .gmp import gmp
 from .hmcn_f import hmcn_f
@@ -21,6 +22,7 @@ Head = Callable[..., dict[str, Any]]
 
 HEADS: Mapping[str, Head] = {
     "c_hmcnn": c_hmcnn,
+    "chorus": chorus,
     "f2ca": f2ca,
     "gmp": gmp,
     "hmcn_f": hmcn_f,
@@ -31,15 +33,19 @@ HEADS: Mapping[str, Head] = {
 # Methods whose levels share nothing: they are given `Features` by level, each from a backbone
 # of its own.
 SEPARATE = frozenset({"independent"})
+# Methods that take an embedding `(batch, num_voices, dim)` where the backbone can give one.
+VOICED = frozenset({"chorus"})
 
 __all__ = [
     "HEADS",
     "SEPARATE",
+    "VOICED",
     "Children",
     "Features",
     "Head",
     "c_hmcnn",
     "children_of",
+    "chorus",
     "f2ca",
     "get",
     "gmp",

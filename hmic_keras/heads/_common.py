@@ -18,7 +18,8 @@ class Features:
 
     Attributes:
         sequence: `(batch, time, dim)`, or `(batch, dim)` where there is no time axis.
-        embedding: `(batch, dim)`: the clip as a whole.
+        embedding: `(batch, dim)`: the clip as a whole; for methods in `heads.VOICED` also
+            `(batch, num_voices, dim)`.
     """
 
     sequence: Any

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from keras import layers
+from keras import layers, ops
 
 from ..backbones import check_counts, check_rate
-from ..layers import FlowMean
+from ..errors import ModelError
+from ..layers import VoiceMean
 from ..taxonomy import Taxonomy
 from ._common import Features, probabilities
 
@@ -27,8 +28,8 @@ def hmcn_f(
     `beta * local + (1 - beta) * global`. Defaults are the published ones. Compile with
     `consistency=0.1` for the published penalty on violations.
 
-    Deviations: `x` comes from a backbone. The two losses are weighted by `beta` and `1 - beta`
-    instead of added, and drawn instead of both computed, see `layers.FlowMean`.
+    Deviations: `x` comes from a backbone, and the mean of the local and the global loss is
+    taken instead of their sum.
 
     Args:
         features: From a backbone.
@@ -45,6 +46,8 @@ def hmcn_f(
     """
     check_counts(units=units)
     check_rate("dropout", dropout)
+    if not isinstance(beta, int | float) or isinstance(beta, bool) or not 0 <= beta <= 1:
+        raise ModelError(f"`beta` must be a number from 0 to 1. Received: {beta!r}")
     x = flow = features.embedding
     local = {}
     for number, level in enumerate(reversed(taxonomy.levels)):
@@ -56,13 +59,14 @@ def hmcn_f(
             len(taxonomy.classes(level)),
             f"{level}_local",
         )
-    return {
-        level: FlowMean(beta, dtype="float32", name=f"{level}_flows")(
-            local[level],
-            probabilities(flow, len(taxonomy.classes(level)), f"{level}_global"),
+    flows = {
+        level: ops.stack(
+            [local[level], probabilities(flow, local[level].shape[-1], f"{level}_global")],
+            axis=1,
         )
         for level in taxonomy.levels
     }
+    return VoiceMean([beta, 1.0 - beta], dtype="float32", name="flow_mean")(flows)
 
 
 def _dense(x: Any, units: int, dropout: float, name: str) -> Any:

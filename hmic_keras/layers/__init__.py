@@ -9,8 +9,9 @@ from .. import losses as _losses
 from .. import streaming_metrics as _streaming_metrics
 from .ancestor_closure import AncestorClosure
 from .augmentation import Augmentation
+from .batch_normalization import BatchNormalization
+from .ensemble_dense import EnsembleDense
 from .fine_to_coarse_attention import FineToCoarseAttention
-from .flow_mean import FlowMean
 from .grouped_max_pool import GroupedMaxPool
 from .log_mel_spectrogram import LogMelSpectrogram
 from .max_constraint import MaxConstraint
@@ -25,12 +26,14 @@ from .score_calibration import ScoreCalibration
 from .spec_augment import SpecAugment
 from .stem_remix import StemRemix
 from .top_down_product import TopDownProduct
+from .voice_mean import VoiceMean
 
 __all__ = [
     "AncestorClosure",
     "Augmentation",
+    "BatchNormalization",
+    "EnsembleDense",
     "FineToCoarseAttention",
-    "FlowMean",
     "GroupedMaxPool",
     "LogMelSpectrogram",
     "MaxConstraint",
@@ -45,6 +48,7 @@ __all__ = [
     "SpecAugment",
     "StemRemix",
     "TopDownProduct",
+    "VoiceMean",
 ]
 
 _REGISTERED = (_hierarchical_model, _losses, _streaming_metrics)

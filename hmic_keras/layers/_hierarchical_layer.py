@@ -13,10 +13,6 @@ from ._functional import PropagationStep, propagation_plan
 class HierarchicalLayer(keras.layers.Layer):
     """Base of the layers from scores by level to scores by level.
 
-    A layer of this kind may also say what its method's loss compares, in `loss_view`: where a
-    method is trained on something else than it answers, it gives that in training, and
-    `answer` turns it into the answer.
-
     Args:
         links: List of `[parent level, child level, pairs]`, with integer pairs of parent and
             child index, as `Taxonomy.linked_levels` gives them.
@@ -36,7 +32,7 @@ class HierarchicalLayer(keras.layers.Layer):
         """Arranges the steps through the hierarchy."""
         if not isinstance(input_shape, Mapping):
             raise ValueError(
-                "The input must be a dict of scores by level, each (batch, classes). "
+                "The input must be a dict of scores by level, each (..., classes). "
                 f"Received: shape {input_shape}"
             )
         self._levels = {level: _width(level, shape) for level, shape in input_shape.items()}
@@ -98,9 +94,9 @@ class HierarchicalLayer(keras.layers.Layer):
 
 
 def _width(level: str, shape: Sequence[int | None]) -> int:
-    if len(shape) != 2 or shape[-1] is None:
+    if len(shape) < 2 or shape[-1] is None:
         raise ValueError(
-            f"The scores of {level!r} must have the shape (batch, classes) with a known number "
+            f"The scores of {level!r} must have the shape (..., classes) with a known number "
             f"of classes. Received: {tuple(shape)}"
         )
     return shape[-1]

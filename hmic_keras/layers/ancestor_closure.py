@@ -24,7 +24,7 @@ class AncestorClosure(HierarchicalLayer):
         **kwargs: Base layer arguments such as `name` and `dtype`.
 
     Input shape:
-        Dict by level of scores `(batch, num_classes)`: probabilities or logits.
+        Dict by level of scores `(..., num_classes)`: probabilities or logits.
 
     Output shape:
         The same.
@@ -36,8 +36,8 @@ class AncestorClosure(HierarchicalLayer):
         >>> import numpy as np
         >>> close = AncestorClosure([["coarse", "fine", [[0, 0], [0, 1]]]])
         >>> closed = close({"fine": np.array([[0.2, 0.7]]), "coarse": np.array([[0.4, 0.1]])})
-        >>> np.asarray(closed["coarse"]).round(1).tolist()
-        [[0.7, 0.1]]
+        >>> print(np.asarray(closed["coarse"]).round(1))
+        [[0.7 0.1]]
     """
 
     def __init__(self, links: Sequence[Sequence[Any]], **kwargs: Any) -> None:
@@ -47,6 +47,6 @@ class AncestorClosure(HierarchicalLayer):
         """Returns the closed scores; in training, those it was given."""
         return dict(scores) if training else self.answer(scores)
 
-    def answer(self, scores: Mapping[str, Any]) -> dict[str, Any]:
+    def answer(self, scores: Mapping[str, Any], rows: Any = None) -> dict[str, Any]:
         """Returns the closed scores, in training too."""
         return self._by_level(descendant_max(self._joined(scores), self._plan))

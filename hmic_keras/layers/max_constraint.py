@@ -30,7 +30,7 @@ class MaxConstraint(AncestorClosure):
         **kwargs: Base layer arguments such as `name` and `dtype`.
 
     Input shape:
-        Dict by level of probabilities `(batch, num_classes)`.
+        Dict by level of probabilities `(..., num_classes)`.
 
     Output shape:
         The same.
@@ -43,7 +43,7 @@ class MaxConstraint(AncestorClosure):
         >>> layer = MaxConstraint([["coarse", "fine", [[0, 0], [0, 1]]]])
         >>> h = {"fine": np.array([[0.2, 0.7]]), "coarse": np.array([[0.4]])}
         >>> labels = {"fine": np.array([[1.0, 0.0]]), "coarse": np.array([[1.0]])}
-        >>> answered, (_, compared) = layer(h), layer.loss_view(labels, h)
+        >>> answered, (_, compared, _) = layer(h), layer.loss_view(labels, h)
         >>> [round(float(scores["coarse"][0, 0]), 1) for scores in (answered, compared)]
         [0.7, 0.4]
 
@@ -53,17 +53,19 @@ class MaxConstraint(AncestorClosure):
     """
 
     def loss_view(
-        self, labels: Mapping[str, Any], scores: Mapping[str, Any]
-    ) -> tuple[Mapping[str, Any], dict[str, Any]]:
-        """Returns the labels and the scores that the loss compares.
+        self, labels: Mapping[str, Any], scores: Mapping[str, Any], sample_weight: Any = None
+    ) -> tuple[Mapping[str, Any], dict[str, Any], Any]:
+        """Returns the labels, scores and weights that the loss compares.
 
         Args:
             labels: Labels by level `(batch, num_classes)`: 1, 0, between them a probability,
                 -1 or NaN unobserved. A level without labels is unobserved.
             scores: What the layer was given.
+            sample_weight: Passed on.
         """
         joined = self._joined(scores)
         present = ops.greater(self._joined_labels(labels, scores), 0.5)
-        highest = descendant_max(joined, self._plan)
-        vouched = descendant_max(ops.where(present, joined, 0.0), self._plan)
-        return labels, self._by_level(ops.where(present, vouched, highest))
+        # One walk through the hierarchy for both.
+        pair = ops.stack([joined, ops.where(present, joined, 0.0)], axis=0)
+        highest, vouched = ops.unstack(descendant_max(pair, self._plan), axis=0)
+        return labels, self._by_level(ops.where(present, vouched, highest)), sample_weight

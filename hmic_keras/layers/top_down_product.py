@@ -31,7 +31,7 @@ class TopDownProduct(HierarchicalLayer):
         **kwargs: Base layer arguments such as `name` and `dtype`.
 
     Input shape:
-        Dict by level of probabilities `(batch, num_classes)`.
+        Dict by level of probabilities `(..., num_classes)`.
 
     Output shape:
         The same.
@@ -57,19 +57,20 @@ class TopDownProduct(HierarchicalLayer):
         """Returns the products; in training, what it was given."""
         return dict(scores) if training else self.answer(scores)
 
-    def answer(self, scores: Mapping[str, Any]) -> dict[str, Any]:
+    def answer(self, scores: Mapping[str, Any], rows: Any = None) -> dict[str, Any]:
         """Returns the products, in training too."""
         return self._by_level(path_product(self._joined(scores), self._plan))
 
     def loss_view(
-        self, labels: Mapping[str, Any], scores: Mapping[str, Any]
-    ) -> tuple[dict[str, Any], Mapping[str, Any]]:
-        """Returns the labels and the scores that the loss compares.
+        self, labels: Mapping[str, Any], scores: Mapping[str, Any], sample_weight: Any = None
+    ) -> tuple[dict[str, Any], Mapping[str, Any], Any]:
+        """Returns the labels, scores and weights that the loss compares.
 
         Args:
             labels: Labels by level `(batch, num_classes)`: 1, 0, between them a probability,
                 -1 or NaN unobserved. A level without labels is unobserved.
             scores: What the layer was given.
+            sample_weight: Passed on.
         """
         joined = self._joined_labels(labels, scores)
         present = ops.greater(joined, 0.5)
@@ -78,7 +79,7 @@ class TopDownProduct(HierarchicalLayer):
         # A last column stands for the parent of those that have none: it is always present.
         absent = ops.pad(absent, [[0, 0], [0, 1]])
         asked = ops.logical_or(present, grouped_max(absent, self._parents(size)) < 0.5)
-        return self._by_level(ops.where(asked, joined, -1.0)), scores
+        return self._by_level(ops.where(asked, joined, -1.0)), scores, sample_weight
 
     def _parents(self, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """Returns the plan of `grouped_max` that gives each class its parents."""

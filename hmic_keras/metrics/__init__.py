@@ -14,7 +14,13 @@ from ._calibration import (
 )
 from ._decisions import best_f1, best_f1_per_class, best_thresholds, f1, f1_per_class
 from ._evaluate import evaluate
-from ._hierarchy import clip_violation_rate, hierarchical_precision_recall_f, violation_rate
+from ._hierarchy import (
+    ancestor_closed,
+    clip_violation_rate,
+    hierarchical_average_precision,
+    hierarchical_precision_recall_f,
+    violation_rate,
+)
 from ._ranking import (
     average_precision,
     mean_average_precision,
@@ -25,6 +31,7 @@ from ._ranking import (
 )
 
 __all__ = [
+    "ancestor_closed",
     "average_precision",
     "best_f1",
     "best_f1_per_class",
@@ -37,6 +44,7 @@ __all__ = [
     "evaluate",
     "f1",
     "f1_per_class",
+    "hierarchical_average_precision",
     "hierarchical_precision_recall_f",
     "mean_average_precision",
     "prevalence_baseline",

@@ -492,7 +492,7 @@ def _create_variables(model: HierarchicalModel) -> None:
         for level, output in model.output.items()
     }
     model.optimizer.build(model.trainable_variables)
-    model.compute_loss(y=empty, y_pred=empty)
+    model.compute_loss(y=empty, y_pred=empty, training=False)
     model.compute_metrics(None, empty, empty)
     model.reset_metrics()
 

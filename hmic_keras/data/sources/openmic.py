@@ -36,6 +36,7 @@ from ..._files import DAMAGED_ARRAYS, read_json
 from ...errors import HmicError, LabelError
 from ...taxonomy import Taxonomy
 from .._tables import some
+from ..feature_sets import FeatureSet, FeatureSplits
 from .folder import UNOBSERVED, LabelledClips
 
 PROVENANCE: Mapping[str, str] = {
@@ -44,7 +45,7 @@ PROVENANCE: Mapping[str, str] = {
 }
 
 Split = Literal["train", "test"]
-_SPLITS = ("train", "test")
+_SPLITS: tuple[Split, ...] = ("train", "test")
 _FOLDER = "openmic-2018"
 _ARRAYS = "openmic-2018.npz"
 _CLASSES = "class-map.json"
@@ -113,6 +114,29 @@ def openmic_features(
     archive = _Archive(folder, split, taxonomy)
     closed = archive.taxonomy.close_labels(archive.labels)
     return archive.features.astype(np.float32) / np.float32(_QUANTISED), dict(closed)
+
+
+def openmic_splits(
+    folder: str | os.PathLike[str], taxonomy: Taxonomy | None = None
+) -> FeatureSplits:
+    """Returns the archive's features and labels, split officially.
+
+    Args:
+        folder: As for `openmic_clips`.
+        taxonomy: As for `openmic_clips`.
+
+    Returns:
+        `train` and `test` with features `(clips, 10, 128)`; the official split has no
+        validation part.
+
+    Raises:
+        LabelError: As for `openmic_clips`; audio need not be there.
+    """
+    taxonomy = taxonomy or Taxonomy.load("openmic")
+    train, test = (
+        FeatureSet(taxonomy, *openmic_features(folder, split, taxonomy)) for split in _SPLITS
+    )
+    return FeatureSplits("openmic", train=train, test=test)
 
 
 class _Archive:

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from . import metrics
-from ._files import atomic_path, write_json, write_text
-from .batch import predict_files
-from .data.sources.folder import LabelledClips
-from .errors import LabelError
-from .inference import Predictor
+from .. import metrics
+from .._files import atomic_path, write_json, write_text
+from ..batch import predict_files
+from ..data.sources.folder import LabelledClips
+from ..errors import LabelError
+from ..inference import Predictor
 
 __all__ = ["Report", "evaluate", "predict_clips"]
 

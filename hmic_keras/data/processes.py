@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from ..errors import HmicError
@@ -29,20 +30,33 @@ def in_processes(
     Raises:
         HmicError: If a process ends before its work is done.
     """
+    with pool(processes) as workers:
+        try:
+            yield from workers.map(work, jobs)
+        except BrokenProcessPool as error:
+            raise died(what) from error
+
+
+@contextmanager
+def pool(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Makes a pool of processes; on the way out, what has not begun is dropped."""
     # Not `fork`: TensorFlow's threads may be running in this process.
-    pool = ProcessPoolExecutor(
+    workers = ProcessPoolExecutor(
         processes, multiprocessing.get_context("spawn"), initializer=_enter
     )
     try:
-        yield from pool.map(work, jobs)
-    except BrokenProcessPool as error:
-        raise HmicError(
-            f"A process ended before its work was done. In a script, call {what} under "
-            '`if __name__ == "__main__":`; otherwise memory may have run out: use fewer '
-            "processes."
-        ) from error
+        yield workers
     finally:
-        pool.shutdown(cancel_futures=True)
+        workers.shutdown(cancel_futures=True)
+
+
+def died(what: str) -> HmicError:
+    """Returns the error for a pool that broke under the public function `what`."""
+    return HmicError(
+        f"A process ended before its work was done. In a script, call {what} under "
+        '`if __name__ == "__main__":`; otherwise memory may have run out: use fewer '
+        "processes."
+    )
 
 
 def _enter() -> None:
@@ -58,6 +72,9 @@ def _enter() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # One thread each: the processes share the cores, and the number of threads changes the
     # last bits of what TensorFlow computes.
-    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ[name] = "1"
+    # The same for JAX: its thread pool, and the products of matrices.
+    os.environ.setdefault("NPROC", "1")
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -1,0 +1,235 @@
+r"""Does joint training help, and what when few fine labels are observed?
+
+Rendered polyphonic music with the `openmic` taxonomy, 2,500 clips of 5 s played by one
+SoundFont to train on and 600 by another to test on; of the fine labels, 100 %, 30 % or 10 % are
+observed. Two parts, each resumable:
+
+`prepare` renders the corpora (needs FluidSynth) and computes frozen features, `features.npz`:
+of each of 80 log-mel bands its mean, standard deviation, 90 % quantile and mean absolute step
+from frame to frame.
+
+    python benchmarks/label_budgets.py prepare --out DIR \
+        --soundfonts FluidR3_GM.sf2 TimGM6mb.sf2
+
+`run` trains the methods on them, ten seeds for each budget, early stopping on 15 % of the
+training clips (their labels as sparse as the rest), and reports the test clips:
+
+    python benchmarks/label_budgets.py run --out DIR --jobs 2 [--seconds S] [--record]
+
+Which labels of a budget are observed is drawn once, for all methods and seeds. The coarse
+labels follow from the fine ones that are observed: present if a child is, absent if all are.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+RESULTS = Path(__file__).parent / "results"
+
+CLIPS = {"train": 2500, "test": 600}
+RENDERING = {"seconds": 5.0, "polyphony": (1, 6), "polyphony_decay": 0.8}
+BUDGETS = (100, 30, 10)
+SEEDS = 10
+SETTINGS = {
+    "units": (256,),
+    "dropout": 0.5,
+    "learning_rate": 1e-3,
+    "batch_size": 128,
+    "epochs": 100,
+    "patience": 8,
+    "validate_every": 2,
+}
+METHODS = ("independent", "multitask", "gmp", "f2ca", "c_hmcnn", "hmcn_f", "top_down", "chorus")
+SPARSE = [
+    {"method": method, "name": f"{method}_self_trained", "self_training": {}}
+    for method in ("gmp", "chorus")
+]
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=("prepare", "run"))
+    parser.add_argument("--out", type=Path, required=True, help="folder of everything")
+    parser.add_argument("--soundfonts", type=Path, nargs=2, help="to train and to test on")
+    parser.add_argument("--processes", type=int, help="to render with")
+    parser.add_argument("--jobs", type=int, default=1, help="trials side by side")
+    parser.add_argument("--seconds", type=float, help="stop after so many, to go on later")
+    parser.add_argument("--seeds", type=int, default=SEEDS)
+    gpu = shutil.which("nvidia-smi") is not None
+    parser.add_argument("--together", type=int, default=10 if gpu else 1)
+    parser.add_argument("--record", action="store_true", help="write benchmarks/results/")
+    return parser.parse_args()
+
+
+def prepare(args):
+    from hmic_keras import Taxonomy
+    from hmic_keras.data import FeatureSet, FeatureSplits, read_clips, render_corpus
+
+    taxonomy = Taxonomy.load("openmic")
+    parts = {}
+    for number, (part, clips) in enumerate(CLIPS.items()):
+        folder = args.out / "corpus" / part
+        if not folder.exists():
+            render_corpus(
+                taxonomy,
+                folder,
+                clips=clips,
+                soundfont=args.soundfonts[number],
+                seed=41 + number,
+                processes=args.processes,
+                **RENDERING,
+            )
+        found = read_clips(folder / "labels.csv", taxonomy)
+        fine = found.labels["fine"].copy()
+        # What the SoundFont cannot play is unobserved in the table, and absent in truth: the
+        # renderer plays nothing that it does not name.
+        fine[fine < 0] = 0
+        parts[part] = FeatureSet(taxonomy, embed(found.paths), {"fine": fine})
+    FeatureSplits("rendered", **parts).standardise().save(args.out / "features.npz")
+
+
+def embed(paths):
+    """Frozen features of clips, `(clips, 320)`."""
+    import numpy as np
+
+    from hmic_keras.config import AudioConfig
+    from hmic_keras.data import load_audio
+    from hmic_keras.layers import LogMelSpectrogram
+
+    front = LogMelSpectrogram(**AudioConfig().to_dict())
+    rows = []
+    started = time.time()
+    for start in range(0, len(paths), 25):
+        batch = np.stack([load_audio(path) for path in paths[start : start + 25]])
+        bands = np.asarray(front(batch))
+        steps = np.abs(np.diff(bands, axis=1)).mean(axis=1)
+        high = np.quantile(bands, 0.9, axis=1)
+        rows.append(
+            np.concatenate([bands.mean(axis=1), bands.std(axis=1), high, steps], axis=1)
+        )
+        print(
+            f"{start + len(batch)}/{len(paths)} clips, {time.time() - started:.0f} s",
+            flush=True,
+        )
+    return np.concatenate(rows)
+
+
+def with_budget(splits, percent):
+    """The set with that share of the fine labels of training clips observed."""
+    import numpy as np
+
+    from hmic_keras.data import FeatureSet, FeatureSplits
+
+    fine = splits.train.labels["fine"].copy()
+    hidden = np.random.default_rng(percent).random(fine.shape) >= percent / 100
+    fine[hidden] = -1
+    train = FeatureSet(splits.taxonomy, splits.train.features, {"fine": fine})
+    return FeatureSplits(f"rendered_{percent}", train=train, test=splits.test)
+
+
+def contenders(percent):
+    """Who is compared at a budget; at the smallest one with a method for sparse labels, too."""
+    from hmic_keras.evaluation import Contender
+
+    found = [Contender(method) for method in METHODS]
+    if percent == min(BUDGETS):
+        found += [Contender(**one) for one in SPARSE]
+    return found
+
+
+def run(args):
+    from hmic_keras.data import FeatureSplits
+    from hmic_keras.evaluation import TrialSettings
+    from hmic_keras.evaluation._compare import collect, make_plan, open_units
+    from hmic_keras.evaluation._trials import Deadline, Protocol, run_units
+
+    splits = FeatureSplits.load(args.out / "features.npz")
+    deadline = Deadline.after(args.seconds)
+    protocol = Protocol(TrialSettings(**SETTINGS), "map")
+    plans = {}
+    for percent in BUDGETS:
+        data = with_budget(splits, percent)
+        plans[percent] = (
+            data,
+            make_plan(data, args.out / "budgets" / str(percent), protocol, deadline),
+        )
+    units = [
+        unit
+        for percent, (_, plan) in plans.items()
+        for unit in open_units(plan, contenders(percent), range(args.seeds), args.together)
+    ]
+    started = time.time()
+
+    def progress(done, total):
+        print(f"{done}/{total} trials, {time.time() - started:.0f} s", flush=True)
+
+    if units and not run_units(units, args.jobs, progress):
+        raise SystemExit("The time is over; the same command goes on.")
+    found = {
+        percent: collect(plan, data, contenders(percent), range(args.seeds))
+        for percent, (data, plan) in plans.items()
+    }
+    for percent, comparison in found.items():
+        comparison.write(args.out / "budgets" / str(percent))
+    report = {
+        "train_clips": len(splits.train),
+        "test_clips": len(splits.test),
+        "settings": SETTINGS,
+        "seeds": args.seeds,
+        "budgets": {str(percent): summary(one) for percent, one in found.items()},
+        "versions": {name: metadata.version(name) for name in ("keras", "numpy", "scipy")},
+    }
+    show(report)
+    (args.out / "summary.json").write_text(json.dumps(report, indent=2) + "\n")
+    if args.record:
+        (RESULTS / "label_budgets.json").write_text(json.dumps(report, indent=2) + "\n")
+
+
+def summary(comparison):
+    """Means with intervals, and every method against `independent`, by measure."""
+    found = {}
+    for measure in ("map.fine", "map.coarse", "hierarchical_f", "violation_rate"):
+        tests = [
+            {k: v if isinstance(v, str) else round(v, 5) for k, v in row.items()}
+            for row in comparison.tests(measure)
+        ]
+        found[measure] = {
+            "mean_low_high": {
+                name: [round(value, 4) for value in row]
+                for name, row in comparison.summary(measure).items()
+            },
+            "tests": tests,
+        }
+    return found
+
+
+def show(report):
+    for percent, found in report["budgets"].items():
+        print(f"\n{percent} % of fine labels | fine mAP | coarse mAP")
+        for name in found["map.fine"]["mean_low_high"]:
+            cells = []
+            for measure in ("map.fine", "map.coarse"):
+                mean, low, high = found[measure]["mean_low_high"][name]
+                cells.append(f"{mean:.4f} [{low:.4f}, {high:.4f}]")
+            print(f"{name} | " + " | ".join(cells))
+
+
+def main():
+    args = arguments()
+    (prepare if args.part == "prepare" else run)(args)
+
+
+if __name__ == "__main__":
+    main()
