@@ -571,7 +571,7 @@ def test_the_command_makes_int8_of_all_but_front_end_and_attention(
     report = json.loads((out / "compression.json").read_text())
     assert report["settings"] == CompressionConfig("qat", 1).to_dict()
     assert report["data"] == {"batches": 2, "validation": 6}
-    for row in ("float32", "dynamic_int8, after training", "static_int8, qat"):
+    for row in ("float32", "dynamic_int8 ", "static_int8 of log_mel", "static_int8 (qat)"):
         assert row in done.out
     assert report["compressed"]["input"] == "waveform"  # with the front end in the file
     content = (out / "model_static_int8.tflite").read_bytes()

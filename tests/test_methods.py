@@ -273,8 +273,9 @@ def test_the_voices_begin_in_the_backbone_where_it_can():
     )
     assert shared.get_layer("hidden1").output.shape == (None, 5, 256)
     assert shared.get_layer("voices").output.shape == (None, 3, 7)
-    sizes = [make("chorus", shared=choice).count_params() for choice in (False, True)]
-    assert sizes[1] < 0.7 * sizes[0]
+    for choice, kernel in ((False, (3, 8, 6)), (True, (8, 6))):
+        hidden = make("chorus", shared=choice).get_layer("hidden1")
+        assert {w.name: tuple(w.shape) for w in hidden.weights}["kernel"] == kernel
 
 
 def test_metrics_of_training_are_those_of_the_clips():

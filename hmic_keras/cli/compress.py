@@ -80,21 +80,21 @@ def compress(
 def _show(report: dict[str, Any], out: Path) -> None:
     from rich.table import Table
 
-    rows = {
-        "float32": report["float"],
-        **{f"{name}, after training": row for name, row in report["post_training"].items()},
-        f"{report['compressed']['format']}, {report['settings']['how']}": report["compressed"],
-    }
+    rows = {"float32": report["float"]}
+    for name, row in report["post_training"].items():
+        same = row["input"] == report["float"]["input"]
+        rows[name if same else f"{name} of {row['input']}"] = row
+    how = report["settings"]["how"]
+    rows[f"{report['compressed']['format']} ({how})"] = report["compressed"]
     levels = list(report["float"]["map"])
-    table = Table(title=f"{report['data']['validation']} clips")
+    table = Table(title=f"mAP on {report['data']['validation']} clips, by level")
     table.add_column("file")
-    for column in ("takes", "kB", "zipped kB", "ms", "zeros", *(f"mAP {lv}" for lv in levels)):
+    for column in ("kB", "zipped", "ms", "zeros", *levels):
         table.add_column(column, justify="right")
     for name, row in rows.items():
         scores = (row["map"][level] for level in levels)
         table.add_row(
             name,
-            row["input"],
             f"{row['size_bytes'] / 1000:.0f}",
             f"{row['zipped_bytes'] / 1000:.0f}",
             f"{row['latency_ms']:.2f}",

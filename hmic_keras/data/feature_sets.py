@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -203,7 +204,7 @@ class FeatureSplits:
             LabelError: If the path has another suffix.
         """
         path = _checked_suffix(path)
-        arrays = {
+        arrays: dict[str, Any] = {
             "name": np.array(self.name),
             "taxonomy": np.array(json.dumps(self.taxonomy.to_dict(), ensure_ascii=False)),
         }

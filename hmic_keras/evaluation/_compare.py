@@ -178,7 +178,10 @@ def collect(
             "seeds": list(common),
             "complete": len(common) == len(seeds),
         },
-        {name: [trials[seed] for seed in common] for name, trials in found.items()},
+        {
+            name: [trial for seed in common if (trial := trials[seed]) is not None]
+            for name, trials in found.items()
+        },
     )
 
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 _LEVEL = 0.95
 
 
-def interval(values: Sequence[float], level: float = _LEVEL) -> tuple[float, float, float]:
+def interval(values: ArrayLike, level: float = _LEVEL) -> tuple[float, float, float]:
     """Returns mean, lower and upper end of Student's confidence interval of the mean.
 
     Args:
@@ -35,7 +36,7 @@ def interval(values: Sequence[float], level: float = _LEVEL) -> tuple[float, flo
     return mean, mean - half, mean + half
 
 
-def paired_tests(scores: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+def paired_tests(scores: Mapping[str, ArrayLike]) -> list[dict[str, Any]]:
     """Compares every pair of contenders over the same seeds.
 
     Args:
@@ -53,9 +54,10 @@ def paired_tests(scores: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
         ('a', 0.133)
     """
     rows: list[dict[str, Any]] = []
-    for one, other in itertools.combinations(scores, 2):
-        first, second = sorted((one, other), key=lambda name: -float(np.mean(scores[name])))
-        difference = np.asarray(scores[first], float) - np.asarray(scores[second], float)
+    numbers = {name: np.asarray(values, float) for name, values in scores.items()}
+    for pair in itertools.combinations(numbers, 2):
+        first, second = sorted(pair, key=lambda name: -numbers[name].mean())
+        difference = numbers[first] - numbers[second]
         mean, low, high = interval(difference)
         t, wilcoxon = _p_values(difference)
         rows.append(
