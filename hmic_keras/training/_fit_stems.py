@@ -108,7 +108,7 @@ def fit_stems(
         shuffle=False,
         verbose=0,
     )
-    counts = {"stems": len(bank), "steps": stems.steps * config.epochs}
+    counts = {"stems": len(bank), "steps": stems.steps * len(checkpoints.epochs)}
     return finished(
         model,
         config,
