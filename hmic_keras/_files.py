@@ -80,6 +80,13 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise ValueError("nested too deeply") from error
 
 
+def size_of(path: str | os.PathLike[str]) -> int:
+    """Returns the bytes in a file, or in all files of a folder."""
+    path = Path(path)
+    files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+    return sum(one.stat().st_size for one in files)
+
+
 def sha256(path: str | os.PathLike[str]) -> str:
     """Returns the SHA-256 of a file's bytes in hexadecimal.
 

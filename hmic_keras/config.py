@@ -7,6 +7,9 @@ from typing import Any, Self
 
 from .errors import HmicError, brief
 
+COMPRESSIONS = ("qat", "prune", "prune_2_4", "cluster", "prune_qat")
+"""Ways to compress a model."""
+
 
 class _Config:
     """Conversion to and from plain dicts, shared by the settings below."""
@@ -259,6 +262,10 @@ class TrainConfig(_Config):
         augmentation: What is done to training crops: `"host"` (settings of
             `data.augmentation.HostAugmentation`), and the settings of
             `layers.Augmentation`, `"waveform"` and `"mix"`.
+        feature_passes: With a frozen backbone and a head on its pooled features: from how many
+            passes of crops the features are computed once, each with its own augmentation, and
+            kept in the run's folder. An epoch of the head then sees all of them. 0 computes
+            features anew in every epoch.
         stems: Settings of `StemConfig`: how stems are mixed on the device for every step.
             Empty trains on the clips as they are. Needs corpora rendered with stems.
         teacher: Name or path of a model whose answers to the mixtures are learned too
@@ -295,6 +302,7 @@ class TrainConfig(_Config):
     balance: float = 0.0
     crops: str = "uniform"
     augmentation: Mapping[str, Any] = _no_options()
+    feature_passes: int = 0
     stems: Mapping[str, Any] = _no_options()
     teacher: str | None = None
     teacher_weight: float = 0.5
@@ -327,6 +335,10 @@ class TrainConfig(_Config):
         self._require_number("consistency", "from 0 to 1000", 0, 1000)
         self._require_number("balance", "from 0 to 1", 0, 1)
         self._require_choice("crops", "uniform", "onset")
+        passes = self.feature_passes
+        whole = isinstance(passes, int) and not isinstance(passes, bool) and 0 <= passes < 1000
+        self._require("feature_passes", "an integer from 0 to 999", whole)
+        self._require("feature_passes", "0 with `stems`", not (passes and self.stems))
         self._require_choice("cache", True, False)
         self._require_choice("jit_compile", "auto", True, False)
         self._require_number("validation_fraction", "from 0 to 0.9", 0, 0.9)
@@ -334,3 +346,40 @@ class TrainConfig(_Config):
         self._require(
             "seed", "an integer from 0 to 2**31 - 1", whole and 0 <= self.seed < 2**31
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class CompressionConfig(_Config):
+    """How a trained model is compressed; see `export.compress`.
+
+    Attributes:
+        how: `"qat"` trains with the rounding of int8; `"prune"` sets the smallest weights to
+            zero; `"prune_2_4"` two of every four weights in a row, a pattern that some
+            processors use; `"cluster"` leaves few different values in a kernel;
+            `"prune_qat"` prunes, and then trains with the rounding of int8.
+        epochs: Passes over the data; `"prune_qat"` takes as many for each of its two parts.
+        learning_rate: Of Adam.
+        sparsity: Share of each kernel that `"prune"` and `"prune_qat"` set to zero.
+        clusters: Number of values that `"cluster"` leaves in a kernel.
+
+    Raises:
+        HmicError: If a value is out of range.
+
+    Example:
+        >>> CompressionConfig("prune", sparsity=0.9).epochs
+        5
+    """
+
+    how: str = "qat"
+    epochs: int = 5
+    learning_rate: float = 1e-4
+    sparsity: float = 0.8
+    clusters: int = 16
+
+    def __post_init__(self) -> None:
+        self._require_choice("how", *COMPRESSIONS)
+        self._require_count("epochs")
+        self._require_number("learning_rate", "above 0 and at most 1", 1e-12, 1)
+        self._require_number("sparsity", "from 0.01 to 0.99", 0.01, 0.99)
+        self._require_count("clusters")
+        self._require_number("clusters", "from 2 to 256", 2, 256)

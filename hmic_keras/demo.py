@@ -81,7 +81,7 @@ def run_demo(
         "methods": {name: _summary(run) for name, run in trained.items()},
         "parity": {
             kind: max(max(run.parity[kind].values()) for run in trained.values())
-            for kind in ("savedmodel", "tflite")
+            for kind in ("savedmodel", "float32")
         },
         "files": {
             **{name: _relative(run.files, out) for name, run in trained.items()},

@@ -1,18 +1,23 @@
 """Predicting instrument tags for audio with a model in any of its formats."""
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import zoo
-from ._backends import Backend, KerasBackend, SavedModelBackend, TFLiteBackend
+from . import _tflite_file, zoo
+from ._backends import Backend, KerasBackend, OnnxBackend, SavedModelBackend, TFLiteBackend
+from ._files import sha256
+from ._mel import log_mel
+from .config import AudioConfig
 from .data.audio import frame, load_audio, to_waveform
-from .errors import ModelError
+from .errors import MissingDependencyError, ModelError, first_line
 from .taxonomy import Taxonomy
+from .zoo import resolve
 
 __all__ = ["Prediction", "Predictor"]
 
@@ -65,21 +70,30 @@ class Prediction:
 
 
 class Predictor:
-    """Answers for audio files and arrays with a waveform model.
+    """Answers for audio files and arrays with a model of waveforms or log-mel spectrograms.
 
     The audio is cut into windows of the length the model was trained on; the answer for a
-    clip is the mean over its windows, whatever the format of the model. Safe to use from
-    several threads; a TensorFlow Lite model answers them one after the other.
+    clip is the mean over its windows, whatever the format of the model. Log-mel spectrograms
+    are computed here, by NumPy, for a model that takes them. Outputs are told apart by name.
+    Safe to use from several threads; a TensorFlow Lite model answers them one after the other.
+
+    A TensorFlow Lite file runs on LiteRT, without TensorFlow and Keras.
 
     Args:
-        model: A zoo name or a path: a folder written by `hmic_keras.export`, a `.keras` or
-            `.tflite` file, or a SavedModel folder; or a model from `build_model` itself. The
-            `manifest.json` of an exported folder holds for all its files.
-        format: Which of a folder's files to use: `"keras"`, `"savedmodel"` or `"tflite"`. For
-            a single file it follows from the file.
+        model: A zoo name or a path: a folder written by `hmic_keras.export`, a `.keras`,
+            `.tflite` or `.onnx` file, or a SavedModel folder; or a model from `build_model`
+            itself. The `manifest.json` of an exported folder holds for all its files; a file
+            without one beside it answers by the manifest that it carries.
+        format: Which of a folder's files to use, a name of `zoo.FILES` such as `"keras"` or
+            `"dynamic_int8"`, or `"tflite"` for `"float32"`. For a single file it follows from
+            the file.
+        zoo: Your own folder of models, to look for a name in first; by default the one that
+            the environment variable `HMIC_ZOO` names, if it does.
 
     Raises:
-        ModelError: If there is no such model, it cannot be read, or it lacks a manifest.
+        ModelError: If there is no such model, it cannot be read, it lacks a manifest, or the
+            two do not belong together.
+        MissingDependencyError: If the library that runs the format is not installed.
 
     Example:
         >>> import numpy as np
@@ -95,11 +109,12 @@ class Predictor:
         model: Any = zoo.DEFAULT_MODEL,
         *,
         format: str | None = None,
+        zoo: str | os.PathLike[str] | None = None,
     ) -> None:
         if isinstance(model, str | os.PathLike):
-            path = zoo.resolve(model)
+            path = resolve(model, zoo)
             kind, path = _format_of(path, format)
-            manifest, self._backend = _open(kind, path)
+            manifest, self._backend, own = _open(kind, path)
             source = f"'{path}'"
         elif not hasattr(model, "manifest"):
             raise ModelError(
@@ -108,12 +123,14 @@ class Predictor:
             )
         else:
             source = f"the model {model.name!r}"
-            manifest = _waveform_manifest(model.manifest, source)
+            manifest = own = _audio_manifest(model.manifest, source)
             self._backend = KerasBackend(model)
         self.manifest: Mapping[str, Any] = manifest
         self._read(manifest, source)
         self._window = round(self.window_seconds * self.sample_rate)
+        self._audio = self._front_end(manifest, source)
         self._check_backend(source)
+        _check_same(manifest, own, source)
 
     def predict(
         self, audio: str | os.PathLike[str] | np.ndarray, sample_rate: int | None = None
@@ -152,7 +169,19 @@ class Predictor:
 
         Returns:
             Probabilities by level, finest first, `(num_windows, num_classes)`.
+
+        Raises:
+            ModelError: If the windows have another shape.
         """
+        windows = np.asarray(windows, "float32")
+        if windows.ndim != 2 or windows.shape[1] != self._window or not len(windows):
+            raise ModelError(
+                f"`windows` must be (num_windows, {self._window}): {self.window_seconds:g} s, "
+                f"{self.sample_rate} Hz. Received shape: {windows.shape}; `predict` cuts "
+                "and resamples audio of any length and rate."
+            )
+        if self._audio is not None:
+            windows = log_mel(windows, self._audio)
         scores = self._backend.run(windows)
         return {level: scores[level] for level in self.taxonomy.levels}
 
@@ -208,68 +237,154 @@ class Predictor:
             ),
         ]
 
+    def _front_end(self, manifest: Mapping[str, Any], source: str) -> AudioConfig | None:
+        """Returns the settings of the spectrogram to compute, None for none."""
+        if len(self._backend.input_shape) == 1:
+            return None
+        try:
+            return AudioConfig.from_dict(manifest["audio"])
+        except ValueError as error:
+            raise ModelError(
+                f"The manifest of {source} cannot be used: {error} Export the model again."
+            ) from error
+
     def _check_backend(self, source: str) -> None:
         wanted = {level: len(self.taxonomy.classes(level)) for level in self.taxonomy.levels}
-        if dict(self._backend.classes) != wanted:
+        found = dict(self._backend.classes)
+        # A file may answer more than the levels, its attention maps for example.
+        if wanted != {level: found[level] for level in wanted if level in found}:
             raise ModelError(
                 f"The manifest of {source} names {wanted} classes by level, but the model "
-                f"answers {dict(self._backend.classes)}; they do not belong together."
+                f"answers {found}; they do not belong together."
             )
-        if self._backend.samples not in (None, self._window):
+        if self._audio is None:
+            expected: tuple[int, ...] = (self._window,)
+        else:
+            samples = self._window - self._audio.n_fft % 2
+            expected = (1 + samples // self._audio.hop_length, self._audio.n_mels)
+        shape = self._backend.input_shape
+        if len(shape) != len(expected) or any(
+            size not in (None, wanted) for size, wanted in zip(shape, expected, strict=True)
+        ):
+            kind = "samples" if len(expected) == 1 else "frames and bands"
             raise ModelError(
-                f"The manifest of {source} states windows of {self._window} samples, but the "
-                f"model takes {self._backend.samples}; they do not belong together."
+                f"The manifest of {source} states windows of {_sizes(expected)} {kind}, but "
+                f"the model takes {_sizes(shape)}; they do not belong together."
             )
+
+
+def _sizes(shape: tuple[int | None, ...]) -> str:
+    return " x ".join("any" if size is None else str(size) for size in shape)
 
 
 def _format_of(path: Path, wanted: str | None) -> tuple[str, Path]:
-    if wanted is not None and wanted not in zoo.FILES:
+    """Returns the kind of a model, "keras", "savedmodel", "tflite" or "onnx", and its path."""
+    name = zoo.ALIASES.get(wanted or "", wanted)
+    if name is not None and name not in zoo.FILES:
         raise ModelError(f"`format` must be one of {sorted(zoo.FILES)}. Received: {wanted!r}")
-    if path.is_dir() and (path / "saved_model.pb").is_file():
-        found = "savedmodel"
-    elif path.is_dir():
-        found = wanted or next(
-            (k for k, f in zoo.FILES.items() if (path / f).exists()), "keras"
-        )
-        if not (path / zoo.FILES[found]).exists():
-            raise ModelError(f"The folder '{path}' holds no '{zoo.FILES[found]}'.")
-        return found, path / zoo.FILES[found]
-    else:
-        found = {".keras": "keras", ".tflite": "tflite"}.get(path.suffix, "")
+    folder = path.is_dir() and not (path / "saved_model.pb").is_file()
+    if folder:
+        name = name or next((k for k, f in zoo.FILES.items() if (path / f).exists()), "keras")
+        path = path / zoo.FILES[name]
+        zoo.check_present(path)
+    found = "savedmodel" if path.is_dir() else _KINDS.get(path.suffix, "")
     if not found:
         raise ModelError(
-            f"'{path}' is no model: expected a '.keras' or '.tflite' file, a SavedModel "
-            "folder, or a folder written by `hmic_keras.export`."
+            f"'{path}' is no model: expected a '.keras', '.tflite' or '.onnx' file, a "
+            "SavedModel folder, or a folder written by `hmic_keras.export`."
         )
-    if wanted not in (None, found):
+    if not folder and name is not None and found != _kind(name):
         raise ModelError(f"'{path}' is in the format {found!r}, not {wanted!r}.")
     return found, path
 
 
-def _open(kind: str, path: Path) -> tuple[dict[str, Any], Backend]:
-    manifest = zoo.read_manifest(path.parent)
-    if kind == "keras":
-        model = zoo.load_model(path)
-        # A Keras file brings its manifest; the one of an exported folder goes before it, so
-        # that all files of the folder agree, on the thresholds for example.
-        if manifest is None or path.name not in manifest.get("files", {}).values():
-            manifest = model.manifest
-        return _waveform_manifest(manifest, f"'{path}'"), KerasBackend(model)
+_KINDS = {".keras": "keras", ".tflite": "tflite", ".onnx": "onnx"}
+
+
+def _kind(name: str) -> str:
+    return _KINDS.get(Path(zoo.FILES[name]).suffix, "savedmodel")
+
+
+def _open(kind: str, path: Path) -> tuple[dict[str, Any], Backend, dict[str, Any]]:
+    """Returns the manifest to go by, what runs the model, and the manifest it carries."""
+    beside = zoo.read_manifest(path.parent)
+    if kind != "keras" and beside is not None:
+        _audio_manifest(beside, f"'{path}'")
+        zoo.verify(path)
+    backend, own = _OPENERS[kind](path)
+    # The manifest of an exported folder goes before those its files carry, so that all of them
+    # agree, on the thresholds for example.
+    named = beside is not None and path.name in beside.get("files", {}).values()
+    manifest = beside if named or own is None else own
     if manifest is None:
         raise ModelError(
-            f"Beside '{path}' there is no '{zoo.MANIFEST}', which names its classes. Keep the "
-            "files of an exported folder together."
+            f"Beside '{path}' there is no '{zoo.MANIFEST}', which names its classes, and it "
+            "carries none itself. Keep the files of an exported folder together."
         )
-    _waveform_manifest(manifest, f"'{path}'")
-    zoo.verify(path)
-    backend: Backend = TFLiteBackend(path) if kind == "tflite" else SavedModelBackend(path)
-    return manifest, backend
+    return _audio_manifest(manifest, f"'{path}'"), backend, own or manifest
 
 
-def _waveform_manifest(manifest: dict[str, Any], source: str) -> dict[str, Any]:
-    if manifest.get("input") != "waveform":
+def _open_keras(path: Path) -> tuple[Backend, dict[str, Any] | None]:
+    try:
+        model = zoo.load_model(path)
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"Running '{path}' needs Keras and TensorFlow: pip install hmic-keras. LiteRT "
+            "runs a '.tflite' file without them."
+        ) from error
+    _audio_manifest(model.manifest, f"'{path}'")
+    return KerasBackend(model), model.manifest
+
+
+def _open_saved_model(path: Path) -> tuple[Backend, dict[str, Any] | None]:
+    own = zoo.read_manifest(path / zoo.ASSETS)
+    for name, expected in (own or {}).get("sha256", {}).items():
+        if not (path / name).exists() or sha256(path / name) != expected:
+            raise ModelError(
+                f"'{path}' cannot be used: its '{name}' does not have the SHA-256 that the "
+                "manifest in it states. Export the model again."
+            )
+    return SavedModelBackend(path), own
+
+
+def _open_tflite(path: Path) -> tuple[Backend, dict[str, Any] | None]:
+    own = _tflite_file.read_manifest(path)
+    return TFLiteBackend(path), own
+
+
+def _open_onnx(path: Path) -> tuple[Backend, dict[str, Any] | None]:
+    backend = OnnxBackend(path)
+    text = backend.metadata.get(zoo.ONNX_ENTRY)
+    try:
+        return backend, None if text is None else dict(json.loads(text))
+    except (TypeError, ValueError) as error:
         raise ModelError(
-            "Predicting from audio needs a model built with input='waveform'. Received: "
-            f"{source} with input={manifest.get('input')!r}"
+            f"'{path}' cannot be used: the manifest it carries is not valid JSON: "
+            f"{first_line(error)} Export the model again."
+        ) from error
+
+
+_OPENERS: Mapping[str, Callable[[Path], tuple[Backend, dict[str, Any] | None]]] = {
+    "keras": _open_keras,
+    "savedmodel": _open_saved_model,
+    "tflite": _open_tflite,
+    "onnx": _open_onnx,
+}
+
+
+def _check_same(manifest: Mapping[str, Any], own: Mapping[str, Any], source: str) -> None:
+    for entry in ("class_order", "audio"):
+        if own.get(entry) != manifest.get(entry):
+            raise ModelError(
+                f"The '{zoo.MANIFEST}' beside {source} and the manifest it carries differ in "
+                f"{entry!r}; they do not belong together. Export the model again."
+            )
+
+
+def _audio_manifest(manifest: dict[str, Any], source: str) -> dict[str, Any]:
+    if manifest.get("input") not in ("waveform", "log_mel"):
+        raise ModelError(
+            "Predicting from audio needs a model built with input='waveform' or "
+            f"input='log_mel'. Received: {source} with input={manifest.get('input')!r}"
         )
     return manifest

@@ -17,6 +17,8 @@ from .taxonomy import Taxonomy
 INPUTS = ("waveform", "log_mel", "embedding")
 # The layer whose input is the backbone's sequence over time, where there is one.
 TIME_POOL = "time_mean"
+# The layer that pools it for the classifiers.
+CLIP_POOL = "embedding_pool"
 
 
 def build_model(
@@ -190,7 +192,7 @@ def _pool_time(sequence: Any) -> Any:
     # The mean says how much of the clip holds a class, the maximum whether any of it does.
     mean = layers.GlobalAveragePooling1D(name=TIME_POOL)(sequence)
     highest = layers.GlobalMaxPooling1D(name="time_max")(sequence)
-    return layers.Concatenate(name="embedding_pool")([mean, highest])
+    return layers.Concatenate(name=CLIP_POOL)([mean, highest])
 
 
 def _spec_augment(x: Any, arguments: Mapping[str, Any], kind: str) -> Any:

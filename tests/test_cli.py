@@ -263,21 +263,46 @@ def test_export_prints_its_files_as_json(hmic, trained, tmp_path):
     out = tmp_path / "out"
     done = hmic("export", model, "--out", out, "--format", "keras", "--json")
     assert done.code == 0, done.err
-    assert json.loads(done.out) == {"files": {"keras": str(out / "model.keras")}, "parity": {}}
+    path = out / "model.keras"
+    export = {"file": "model.keras", "size_bytes": path.stat().st_size}
+    assert json.loads(done.out) == {
+        "files": {"keras": str(path)},
+        "parity": {},
+        "exports": {"keras": export},
+    }
 
 
-def test_export_writes_the_formats_asked_for(hmic, trained, tmp_path):
+def test_export_writes_the_formats_asked_for(hmic, trained, corpus, tmp_path):
     model, _ = trained
     out = tmp_path / "exported"
-    done = hmic("export", model, "--out", out, "--format", "keras", "--format", "tflite")
+    formats = ("--formats", "keras,tflite", "--format", "keras")
+    done = hmic("export", model, "--out", out, *formats, "--data", corpus / "labels.csv")
     assert done.code == 0, done.err
     assert sorted(os.listdir(out)) == ["manifest.json", "model.keras", "model.tflite"]
     lines = done.out.splitlines()
-    assert lines[0] == f"keras: {out / 'model.keras'}"
-    assert lines[1].startswith(
-        f"tflite: {out / 'model.tflite'}, differs from Keras by at most "
+    assert lines[0].startswith(f"keras: {out / 'model.keras'}, ")
+    assert re.fullmatch(
+        re.escape(f"float32: {out / 'model.tflite'}") + r", differs from Keras by at most "
+        r"[0-9.e-]+, [0-9.]+ MB, [0-9.]+ ms a window, mAP lost: -?0.0000 fine, -?0.0000 coarse",
+        lines[1],
     )
     assert done.err.strip() == ""
+
+
+def test_export_refuses_in_one_line(hmic, trained, corpus, tmp_path):
+    model, _ = trained
+    out = tmp_path / "exported"
+    for arguments, match in (
+        (("--formats", "keras,flac"), "unknown ['flac']"),
+        (("--formats", "keras", "--tolerance", "7"), "`tolerance` must be a number"),
+        (("--formats", "float32", "--extras", "attention_maps"), "no attention_maps to export"),
+        (("--formats", "keras", "--calibration", corpus / "none.csv"), "none.csv"),
+    ):
+        done = hmic("export", model, "--out", out, *arguments)
+        assert done.code == 2
+        assert match in done.err
+        assert done.err.count("\n") == 1
+    assert not out.exists()
 
 
 # hmic predict
@@ -601,3 +626,20 @@ def test_render_writes_a_corpus_that_train_can_read(hmic, tmp_path, openmic):
     missing = ("--soundfont", "none.sf2", "--clips", 1)
     assert "none.sf2" in hmic("render", "--out", tmp_path / "new", *missing).message()
     assert not (tmp_path / "new").exists()
+
+
+def test_onednn_is_asked_for_before_tensorflow_loads_unless_refused():
+    code = (
+        "import os, sys\nfrom hmic_keras.cli import _terminal\n_terminal.set_up()\n"
+        "assert 'tensorflow' not in sys.modules\nprint(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    )
+    unset = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+    for given, expected in (({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**unset, "PYTHONPATH": str(ROOT), **given},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == expected

@@ -64,7 +64,7 @@ def test_the_report_has_the_promised_fields(report):
             assert all(0 < value < 1 for value in scores[level].values())
         assert 0 <= scores["violation_rate"] <= 1
         assert scores["seconds"] > 0
-    assert set(report["parity"]) == {"savedmodel", "tflite"}
+    assert set(report["parity"]) == {"savedmodel", "float32"}
     assert all(0 <= difference < 1e-4 for difference in report["parity"].values())
 
 
@@ -134,8 +134,8 @@ def test_every_format_predicts_the_example_alike(run, report):
         assert names == list(np.array(clips.taxonomy.classes(level))[present])
     for method in METHODS:
         answers = predictions[method]
-        assert set(answers) == {"keras", "savedmodel", "tflite"}
-        for form in ("savedmodel", "tflite"):
+        assert set(answers) == {"keras", "savedmodel", "float32"}
+        for form in ("savedmodel", "float32"):
             for level, scores in answers["keras"].items():
                 assert answers[form][level] == pytest.approx(scores, abs=1e-4)
 

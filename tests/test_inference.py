@@ -5,6 +5,7 @@ import logging
 import shutil
 import subprocess
 import sys
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
@@ -247,8 +248,27 @@ def refused(match, *args, **kwargs):
     assert "\n" not in str(caught.value)
 
 
+def strip(path):
+    """Takes the manifest out of a file, as exports of version 0.1 were."""
+    if path.is_dir():
+        shutil.rmtree(path / "assets.extra")
+        return
+    with zipfile.ZipFile(path) as archive:
+        length = min(entry.header_offset for entry in archive.infolist())
+    path.write_bytes(path.read_bytes()[:length])
+
+
 @pytest.mark.parametrize("form", ["savedmodel", "tflite"])
-def test_a_file_without_its_manifest_is_refused(bundle, form):
+def test_a_file_without_a_manifest_in_it_needs_the_one_beside_it(
+    bundle, predictors, music, form
+):
+    strip(bundle / FILES[form])
+    change_manifest(bundle, sha256=None)
+    assert_same(
+        hk.Predictor(bundle / FILES[form]).predict(music, sample_rate=RATE),
+        predictors[form].predict(music, sample_rate=RATE),
+        atol=1e-6,
+    )
     (bundle / "manifest.json").unlink()
     refused(f"{FILES[form]}' there is no 'manifest.json'", bundle / FILES[form])
 
@@ -256,6 +276,7 @@ def test_a_file_without_its_manifest_is_refused(bundle, form):
 @pytest.mark.parametrize("form", ["savedmodel", "tflite"])
 def test_the_manifest_of_the_folder_above_is_another_models(bundle, form):
     (bundle / "inner").mkdir()
+    strip(bundle / FILES[form])
     shutil.move(bundle / FILES[form], bundle / "inner" / FILES[form])
     refused("there is no 'manifest.json'", bundle / "inner" / FILES[form])
 
@@ -341,6 +362,8 @@ def test_a_savedmodel_without_its_variables_is_refused(bundle, content):
     change_manifest(bundle, sha256=None)
     variables = bundle / "saved_model" / "variables" / "variables.data-00000-of-00001"
     variables.unlink() if content is None else variables.write_bytes(content)
+    refused("saved_model' cannot be used: its 'variables'", bundle, format="savedmodel")
+    shutil.rmtree(bundle / "saved_model" / "assets.extra")
     refused("saved_model' cannot be read as a SavedModel", bundle, format="savedmodel")
 
 
@@ -361,12 +384,13 @@ def test_a_format_that_is_not_there_is_refused(bundle, form):
 
 
 def test_a_format_nobody_knows_or_another_than_the_files_is_refused(tiny_bundle):
-    refused("`format` must be one of", tiny_bundle, format="onnx")
+    refused("`format` must be one of", tiny_bundle, format="tfjs")
+    refused("holds no 'model_w4.tflite'", tiny_bundle, format="w4")
     refused("'tflite', not 'keras'", tiny_bundle / "model.tflite", format="keras")
     refused("'savedmodel', not 'tflite'", tiny_bundle / "saved_model", format="tflite")
 
 
-@pytest.mark.parametrize("name", ["model.h5", "model.onnx", "model", "song.wav"])
+@pytest.mark.parametrize("name", ["model.h5", "model.pt", "model", "song.wav"])
 def test_a_file_of_another_kind_is_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"1234")
     refused(f"{name}' is no model", tmp_path / name)

@@ -4,10 +4,12 @@ import keras
 import librosa
 import numpy as np
 import pytest
+import tensorflow as tf
 from layer_contract import check_layer
 
+from hmic_keras._mel import log_mel, mel_filters
+from hmic_keras.config import AudioConfig
 from hmic_keras.layers import LogMelSpectrogram
-from hmic_keras.layers._functional import mel_filters
 
 SMALL = {
     "sample_rate": 8000,
@@ -162,3 +164,60 @@ def test_refuses_bad_arguments(config, message):
 def test_refuses_bad_shapes(shape):
     with pytest.raises(ValueError, match=r"\(batch, samples\).*128 samples"):
         LogMelSpectrogram(**SMALL)(np.zeros(shape, "float32"))
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+def test_numpy_gives_the_same_without_keras(config):
+    audio = AudioConfig.from_dict({"fmax": config.get("sample_rate", 16000) / 2, **config})
+    waveforms = signals(audio.sample_rate, audio.sample_rate)
+    expected = np.asarray(LogMelSpectrogram(**audio.to_dict())(waveforms))
+    found = log_mel(waveforms, audio)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("batch", "known"),
+    [(1, "nothing"), (5, "nothing"), (5, "batch"), (5, "all")],
+)
+def test_a_batch_equals_its_clips(batch, known):
+    layer = LogMelSpectrogram(**SMALL)
+    waveforms = signals(8000, 1000)[:batch]
+    expected = np.concatenate([layer(clip[np.newaxis]) for clip in waveforms])
+    shape = {"nothing": (None, None), "batch": (batch, None), "all": (batch, 1000)}[known]
+    graph = tf.function(layer, input_signature=[tf.TensorSpec(shape, tf.float32)])
+    np.testing.assert_allclose(graph(waveforms), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("jit", [False, True], ids=["graph", "xla"])
+def test_the_gradient_of_a_batch_is_that_of_its_clips(jit):
+    layer = LogMelSpectrogram(**SMALL)
+
+    def gradient(waveforms):
+        with tf.GradientTape() as tape:
+            tape.watch(waveforms)
+            value = tf.reduce_sum(tf.square(layer(waveforms)))
+        return tape.gradient(value, waveforms)
+
+    waveforms = tf.constant(signals(8000, 1000)[1:])
+    expected = tf.concat([gradient(clip[tf.newaxis]) for clip in waveforms], axis=0)
+    for shape in ((None, None), waveforms.shape):
+        signature = [tf.TensorSpec(shape, tf.float32)]
+        found = tf.function(gradient, input_signature=signature, jit_compile=jit)(waveforms)
+        np.testing.assert_allclose(
+            found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max()
+        )
+
+
+def test_one_clip_needs_no_loop():
+    layer = LogMelSpectrogram(**SMALL)
+
+    def operations(batch):
+        graph = tf.function(layer).get_concrete_function(
+            tf.TensorSpec((batch, None), tf.float32)
+        )
+        return {operation.type for operation in graph.graph.get_operations()}
+
+    loops = {"While", "StatelessWhile", "TensorListReserve"}
+    assert not loops & operations(1)
+    assert loops & operations(4)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import hmic_keras
+from hmic_keras import zoo
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,27 +30,44 @@ def test_every_package_is_listed(setup):
     assert listed == found | {"hmic_keras.saved_models"}
 
 
-@pytest.mark.parametrize(
-    ("package", "folder"),
-    [("hmic_keras", "hmic_keras"), ("hmic_keras.saved_models", "saved_models")],
-)
-def test_every_data_file_is_package_data(setup, package, folder):
+def unpackaged(setup, package, folder):
+    """Data files below a folder of the repository that no pattern puts into the wheel."""
     patterns = setup["options.package_data"][package].split()
     data = [
         path.relative_to(ROOT / folder).as_posix()
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and path.suffix not in (".py", ".pyc")
     ]
-    missed = [
+    return {
         name
         for name in data
         if not any(
             fnmatch.fnmatchcase(name, pattern) and name.count("/") == pattern.count("/")
             for pattern in patterns
         )
-    ]
+    }
+
+
+def test_every_data_file_of_the_package_is_in_the_wheel(setup):
+    assert unpackaged(setup, "hmic_keras", "hmic_keras") == set()
+
+
+def test_the_wheel_holds_the_default_model_whole_and_describes_the_others(setup):
+    missed = unpackaged(setup, "hmic_keras.saved_models", "saved_models")
     # The folder of models explains itself to readers of the repository only.
-    assert set(missed) <= {"README.md"}
+    assert "README.md" in missed
+    default = f"{zoo.DEFAULT_MODEL}/"
+    assert not [name for name in missed if name.startswith(default)]
+    others = {name for name in zoo.names() if name != zoo.DEFAULT_MODEL}
+    for name in others:
+        assert f"{name}/model.keras" in missed
+        assert f"{name}/manifest.json" not in missed
+    held = [
+        path
+        for path in (ROOT / "saved_models").rglob("*")
+        if path.is_file() and path.relative_to(ROOT / "saved_models").as_posix() not in missed
+    ]
+    assert sum(path.stat().st_size for path in held) < 15_000_000
 
 
 def test_models_and_corpus_are_there(setup):

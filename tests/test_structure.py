@@ -18,6 +18,9 @@ ROOT = "hmic_keras"
 FLOORS = {
     "errors": 0,
     "_files": 0,
+    "_mel": 0,
+    "_tflite_file": 0,
+    "_versions": 0,
     "config": 0,
     "_links": 0,
     "metrics": 0,
@@ -43,6 +46,7 @@ FLOORS = {
     "backbones": 2,
     "heads": 2,
     "models": 2,
+    "calibration": 2,
     "zoo": 2,
     "training": 3,
     "_backends": 3,
@@ -52,6 +56,8 @@ FLOORS = {
     "evaluation": 4,
     "explain": 4,
     "demo": 4,
+    "model_card": 4,
+    "publishing": 4,
     "cli": 5,
 }
 HEAVY = {"tensorflow", "keras", "tf_keras", "tensorflow_io"}
@@ -205,7 +211,8 @@ def test_layers_know_no_taxonomy():
     assert len(names) >= 5
     targets = {module_of(one.target) for one in OWN if one.importer in names}
     outside = {target for target in targets if not target.startswith(f"{ROOT}.layers")}
-    assert outside == set()
+    # Plain NumPy, shared with those who run a model without Keras.
+    assert outside <= {f"{ROOT}._mel"}
     roots = {one.target.split(".")[0] for name in names for one in IMPORTS[name]}
     assert "tensorflow" not in roots
 

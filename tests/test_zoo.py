@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,10 @@ import hmic_keras as hk
 from hmic_keras import zoo
 from hmic_keras.data import demo_clips
 from hmic_keras.errors import ModelError
+from hmic_keras.model_card import model_card
 
 ROOT = Path(hk.__file__).parents[1]
+PACKAGED = sorted(p.parent.name for p in (ROOT / "saved_models").glob("*/manifest.json"))
 
 
 def run(code, cwd):
@@ -90,34 +93,151 @@ print([name for name in ("tensorflow", "keras", "matplotlib") if name in sys.mod
     assert run(code, tmp_path).stdout.strip() == "[]"
 
 
-# The packaged model
+# A zoo of one's own
+
+
+@pytest.fixture
+def own(tiny_bundle, tmp_path):
+    """A zoo with a model of its own name and one that hides a packaged one."""
+    for name in ("mine", "hmic-demo"):
+        shutil.copytree(tiny_bundle, tmp_path / "zoo" / name)
+    (tmp_path / "zoo" / "notes").mkdir()
+    return tmp_path / "zoo"
+
+
+@pytest.mark.parametrize("way", ["argument", "variable"])
+def test_a_zoo_of_your_own_goes_first(own, way, monkeypatch):
+    given = {"zoo": own} if way == "argument" else {}
+    if way == "variable":
+        monkeypatch.setenv("HMIC_ZOO", str(own))
+    assert zoo.names(**given) == sorted({"mine", *PACKAGED})
+    for name in ("mine", "hmic-demo"):
+        assert zoo.resolve(name, **given) == own / name
+    model = hk.load_model("mine", **given)
+    predictor = hk.Predictor("mine", **given)
+    noise = np.random.default_rng(0).normal(0, 0.1, (1, 32000)).astype("float32")
+    np.testing.assert_allclose(
+        predictor.score_windows(noise)["fine"], model(noise)["fine"], atol=1e-5
+    )
+    (found,) = (one for one in zoo.models(**given) if one.name == "mine")
+    assert found.folder == own / "mine"
+    assert found.files["keras"] == (own / "mine" / "model.keras").stat().st_size
+    assert (found.missing, found.parameters, dict(found.results)) == ((), None, {})
+
+
+def test_the_argument_goes_before_the_variable(own, tmp_path, monkeypatch):
+    monkeypatch.setenv("HMIC_ZOO", str(tmp_path / "nowhere"))
+    assert "mine" in zoo.names(own)
+    with pytest.raises(ModelError, match=r"environment variable HMIC_ZOO names '.*nowhere'"):
+        zoo.names()
+    with pytest.raises(ModelError, match=r"`zoo` names '.*nowhere', which is no folder"):
+        zoo.load_model("hmic-demo", zoo=tmp_path / "nowhere")
+
+
+def test_a_changed_file_in_a_zoo_is_refused(own):
+    with (own / "mine" / "model.tflite").open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(ModelError, match=r"mine/model.tflite' does not have the SHA-256"):
+        hk.Predictor("mine", format="tflite", zoo=own)
+
+
+def test_an_unknown_name_is_answered_with_the_folders(own):
+    with pytest.raises(ModelError, match=rf"no model 'yours'.*'mine'.* in '{own}' and '"):
+        hk.load_model("yours", zoo=own)
+
+
+def test_a_model_that_is_described_but_not_installed_says_how_to_get_it(own, monkeypatch):
+    (own / "mine" / "model.keras").unlink()
+    with pytest.raises(ModelError, match=f"{own / 'mine'}' holds no 'model.keras'"):
+        hk.load_model("mine", zoo=own)
+    monkeypatch.setattr(zoo, "_folder", lambda: own)  # as in a wheel
+    (found,) = (one for one in zoo.models() if one.name == "mine")
+    assert found.missing == ("keras",)
+    for use in (hk.load_model, lambda name: hk.Predictor(name, format="keras")):
+        with pytest.raises(ModelError, match=r"Copy the folder 'saved_models/mine'.*HMIC_ZOO"):
+            use("mine")
+
+
+def test_a_manifest_that_describes_nothing_is_named(own):
+    (own / "mine" / "manifest.json").write_text('{"taxonomy": 3}', encoding="utf-8")
+    with pytest.raises(ModelError, match=r"mine/manifest.json' does not describe a model"):
+        zoo.models(own)
+
+
+def test_the_command_lists_them(own, hmic):
+    done = hmic("models", "--zoo", own)
+    assert done.code == 0
+    assert "mine" in done.out
+    assert "hmic-demo ●" in done.out
+    listed = json.loads(hmic("models", "--zoo", own, "--json").out)
+    assert [one["name"] for one in listed] == zoo.names(own)
+    assert [one["name"] for one in listed if one["default"]] == [zoo.DEFAULT_MODEL]
+    assert "is no folder" in hmic("models", "--zoo", own / "nowhere").message()
+
+
+# The packaged models
+
+
+def manifest_of(name):
+    return json.loads((zoo.resolve(name) / "manifest.json").read_text(encoding="utf-8"))
 
 
 def test_the_default_model_is_packaged():
     assert zoo.DEFAULT_MODEL in zoo.names()
-    assert zoo.resolve() == zoo.resolve("hmic-demo")
+    assert zoo.resolve() == zoo.resolve(zoo.DEFAULT_MODEL)
     assert zoo.resolve().parent.name == "saved_models"
 
 
-def test_every_name_has_all_files_and_a_true_manifest():
-    assert zoo.names()
-    for name in zoo.names():
-        folder = zoo.resolve(name)
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        assert set(manifest["sha256"]) == {"model.keras", "saved_model", "model.tflite"}
-        for entry in (
-            "taxonomy",
-            "class_order",
-            "audio",
-            "thresholds",
-            "versions",
-            "provenance",
-            "training",
-            "window_seconds",
-        ):
-            assert manifest[entry], entry
-        for file in manifest["sha256"]:
-            zoo.verify(folder / file)
+@pytest.mark.parametrize("name", PACKAGED)
+def test_every_model_has_all_files_and_a_true_manifest(name):
+    folder, manifest = zoo.resolve(name), manifest_of(name)
+    assert set(manifest["sha256"]) == set(manifest["files"].values())
+    assert {"keras", "savedmodel"} <= set(manifest["files"])
+    for entry in (
+        "taxonomy",
+        "class_order",
+        "audio",
+        "thresholds",
+        "versions",
+        "provenance",
+        "training",
+        "window_seconds",
+    ):
+        assert manifest[entry], entry
+    for file in manifest["sha256"]:
+        assert (folder / file).exists()
+        zoo.verify(folder / file)
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_every_model_loads_and_its_formats_agree(name):
+    predictor = hk.Predictor(name, format="keras")
+    clip = demo_clips("test").paths[0]
+    expected = predictor.predict(clip).probabilities
+    for form in set(manifest_of(name)["files"]) & {"float32", "float16"}:
+        found = hk.Predictor(name, format=form).predict(clip).probabilities
+        for level, values in expected.items():
+            np.testing.assert_allclose(found[level], values, atol=5e-3)
+
+
+@pytest.mark.parametrize("name", [name for name in PACKAGED if name != "hmic-demo"])
+def test_a_published_model_is_described_by_what_was_measured(name):
+    folder, manifest = zoo.resolve(name), manifest_of(name)
+    assert {"keras", "savedmodel", "float16", "dynamic_int8"} <= set(manifest["files"])
+    assert (folder / "README.md").read_text(encoding="utf-8") == model_card(folder)
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    for test, levels in manifest["zoo"]["results"].items():
+        for level, value in levels.items():
+            assert value == round(results["tests"][test]["levels"][level]["map"], 4)
+    assert manifest["zoo"]["parameters"] == hk.load_model(name).count_params()
+    assert manifest["calibration"]
+
+
+@pytest.mark.skipif("hmic-mobile" not in PACKAGED, reason="hmic-mobile is not packaged yet")
+def test_the_mobile_model_is_small():
+    assert manifest_of("hmic-mobile")["zoo"]["parameters"] <= 600_000
+    (found,) = (one for one in zoo.models() if one.name == "hmic-mobile")
+    assert found.files["float32"] <= 3_000_000
 
 
 @pytest.mark.parametrize("form", ["keras", "savedmodel", "tflite"])

@@ -6,6 +6,7 @@ from typing import Any
 from keras import layers
 
 from ..errors import ModelError
+from ..layers import BatchNormalization
 
 
 def check_log_mel(backbone: str, inputs: Any) -> None:
@@ -50,7 +51,7 @@ def standardised_image(inputs: Any) -> Any:
     here: the gradient of the first convolution to its input, the largest image of the network,
     is then never computed.
     """
-    x = layers.BatchNormalization(center=False, scale=False, name="input_norm")(inputs)
+    x = BatchNormalization(center=False, scale=False, name="input_norm")(inputs)
     return as_image(x)
 
 

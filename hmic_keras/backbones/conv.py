@@ -4,6 +4,7 @@ from typing import Any
 
 from keras import layers
 
+from ..layers import BatchNormalization
 from ._common import as_sequence, check_counts, check_log_mel, check_rate, standardised_image
 
 
@@ -43,11 +44,11 @@ def conv(inputs: Any, *, width: int = 16, dropout: float = 0.2) -> Any:
             use_bias=False,
             name=f"conv{index}",
         )(x)
-        x = layers.BatchNormalization(name=f"norm{index}")(x)
+        x = BatchNormalization(name=f"norm{index}")(x)
         x = layers.ReLU(name=f"relu{index}")(x)
     # Where in frequency a feature stands matters for timbre, so bands are mixed, not averaged.
     x = as_sequence(x, "join_bands")
     x = layers.Dense(6 * width, use_bias=False, name="mix_bands")(x)
-    x = layers.BatchNormalization(name="features_norm")(x)
+    x = BatchNormalization(name="features_norm")(x)
     x = layers.ReLU(name="features")(x)
     return layers.Dropout(dropout, name="features_dropout")(x)

@@ -6,7 +6,7 @@ from typing import Any
 from keras import layers
 
 from ..errors import ModelError
-from ..layers import EnsembleDense
+from ..layers import BatchNormalization, EnsembleDense
 from ._common import check_counts, check_rate
 
 
@@ -26,7 +26,7 @@ def mlp(inputs: Any, *, units: Sequence[int] = (256,), dropout: float = 0.3) -> 
         ModelError: If `units` is empty or not positive, or `dropout` is no rate.
     """
     _check(units, dropout)
-    x = layers.BatchNormalization(name="input_norm")(inputs)
+    x = BatchNormalization(name="input_norm")(inputs)
     for index, width in enumerate(units, start=1):
         x = layers.Dense(width, activation="relu", name=f"hidden{index}")(x)
         x = layers.Dropout(dropout, name=f"hidden_dropout{index}")(x)
@@ -60,7 +60,7 @@ def mlp_voices(
     """
     check_counts(num_voices=num_voices)
     _check(units, dropout)
-    x = layers.BatchNormalization(name="input_norm")(inputs)
+    x = BatchNormalization(name="input_norm")(inputs)
     for index, width in enumerate(units, start=1):
         x = EnsembleDense(
             width,

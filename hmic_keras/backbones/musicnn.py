@@ -8,6 +8,7 @@ import keras
 from keras import layers
 
 from ..config import AudioConfig
+from ..layers import BatchNormalization
 from ._common import as_image, as_sequence, check_counts, check_log_mel, check_rate
 from ._musicnn_wheel import assign, read_checkpoint
 
@@ -119,7 +120,7 @@ def musicnn(
 def _network(mels: int, timbral: int, temporal: int, midend: int) -> keras.Model:
     inputs = keras.Input((None, mels), name="log_mel")
     x = layers.Rescaling(1 / math.log(10), offset=4.0, name="log10")(inputs)
-    x = layers.BatchNormalization(name="input_norm")(as_image(x))
+    x = BatchNormalization(name="input_norm")(as_image(x))
     padded = layers.ZeroPadding2D(((3, 3), (0, 0)), name="timbral_padding")(x)
     found = []
     for index, share in enumerate(_TIMBRAL, start=1):
@@ -132,7 +133,7 @@ def _network(mels: int, timbral: int, temporal: int, midend: int) -> keras.Model
     for index in range(1, _MIDEND + 1):
         name = f"midend{index}"
         y = layers.Conv1D(midend, 7, padding="same", activation="relu", name=name)(x)
-        y = layers.BatchNormalization(name=f"{name}_norm")(y)
+        y = BatchNormalization(name=f"{name}_norm")(y)
         x = y if index == 1 else layers.Add(name=f"{name}_sum")([y, x])
         stages.append(x)
     return keras.Model(inputs, layers.Concatenate(name="stages")(stages), name="musicnn")
@@ -141,6 +142,6 @@ def _network(mels: int, timbral: int, temporal: int, midend: int) -> keras.Model
 def _front(x: Any, filters: int, kernel: tuple[int, int], padding: str, name: str) -> Any:
     x = layers.Conv2D(filters, kernel, padding=padding, activation="relu", name=name)(x)
     # After the rectifier, as published: a negative gain would change which band is highest.
-    x = layers.BatchNormalization(name=f"{name}_norm")(x)
+    x = BatchNormalization(name=f"{name}_norm")(x)
     x = layers.MaxPooling2D((1, x.shape[2]), name=f"{name}_highest")(x)
     return as_sequence(x, f"{name}_sequence")

@@ -4,6 +4,7 @@ from typing import Any
 
 from keras import layers
 
+from ..layers import BatchNormalization
 from ._common import as_sequence, check_counts, check_log_mel, check_rate, standardised_image
 
 # Blocks of the original: channels in multiples of the width. The first three halve time.
@@ -65,4 +66,4 @@ def _conv(x: Any, channels: int, strides: tuple[int, int], name: str) -> Any:
     x = layers.Conv2D(channels, 3, strides=strides, padding="same", use_bias=False, name=name)(
         x
     )
-    return layers.BatchNormalization(name=f"{name}_norm")(x)
+    return BatchNormalization(name=f"{name}_norm")(x)

@@ -7,9 +7,11 @@ import typer
 from ..errors import HmicError
 from . import _completion, _terminal
 from .compare import compare
+from .compress import compress
 from .demo import demo
 from .evaluate import evaluate
 from .export import export
+from .models import models
 from .predict import predict
 from .prepare import prepare
 from .render import render
@@ -24,7 +26,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, render, prepare, train, evaluate, compare, predict, export, taxonomy):
+for command in (
+    *(demo, render, prepare, train, evaluate, compare, predict, models),
+    *(export, compress, taxonomy),
+):
     app.command()(_completion.with_completion(command))
 
 

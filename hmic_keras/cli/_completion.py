@@ -49,6 +49,13 @@ def formats(incomplete: str) -> list[str]:
     return _starting(zoo.FILES, incomplete)
 
 
+def ways(incomplete: str) -> list[str]:
+    """Names of ways to compress."""
+    from ..config import COMPRESSIONS
+
+    return _starting(COMPRESSIONS, incomplete)
+
+
 # A parameter of that name means the same in every command, so a new command has it at once.
 _BY_PARAMETER: dict[str, Callable[[str], list[str]]] = {
     "model": models,
@@ -57,6 +64,7 @@ _BY_PARAMETER: dict[str, Callable[[str], list[str]]] = {
     "backbone": backbones,
     "recipe": recipes,
     "formats": formats,
+    "how": ways,
 }
 _BY_COMMAND = {("taxonomy", "name"): taxonomies}
 

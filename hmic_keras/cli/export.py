@@ -1,7 +1,7 @@
 """`hmic export`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +13,29 @@ def export(
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder to write.")],
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", help="keras, savedmodel or tflite; repeat it for several."),
+        typer.Option(
+            "--formats",
+            "--format",
+            help="keras, savedmodel, float32 (or tflite), float16, dynamic_int8, weight_int8, "
+            "static_int8, w4, onnx; several with commas or by repeating it. The first three by "
+            "default.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Label table (CSV); says how much mAP each format loses on it."),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Label table (CSV) of typical clips; static_int8 needs one."),
+    ] = None,
+    extras: Annotated[
+        str | None,
+        typer.Option(help="What to answer besides: attention_maps, embedding, or both."),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="Largest difference to Keras that is kept, instead of the usual."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the files and their differences as JSON.")
@@ -21,22 +43,47 @@ def export(
 ) -> None:
     """Export a model, checked against the Keras answer, with its manifest.
 
-    Example: `hmic export model --out exported --format tflite`
+    Example: `hmic export model --out exported --formats float32,dynamic_int8`
     """
     with _terminal.quiet():
         from .. import zoo
+        from ..data.sources.folder import read_clips
         from ..export import export_model
 
-        manifest = export_model(zoo.load_model(model), out, formats=formats or tuple(zoo.FILES))
+        keras_model = zoo.load_model(model)
+        taxonomy = keras_model.taxonomy
+        options: dict[str, Any] = {"formats": _names(formats)} if formats else {}
+        manifest = export_model(
+            keras_model,
+            out,
+            **options,
+            evaluation=None if data is None else read_clips(data, taxonomy),
+            calibration=None if calibration is None else read_clips(calibration, taxonomy),
+            extras=_names([extras]) if extras else (),
+            tolerance=tolerance,
+        )
     if as_json:
         files = {kind: str(out / name) for kind, name in manifest["files"].items()}
-        _terminal.say_json({"files": files, "parity": manifest["parity"]})
+        exports = manifest["exports"]
+        _terminal.say_json({"files": files, "parity": manifest["parity"], "exports": exports})
         return
     for kind, name in manifest["files"].items():
-        differences = manifest["parity"].get(kind)
-        note = (
-            f", differs from Keras by at most {max(differences.values()):.1e}"
-            if differences
-            else ""
-        )
-        _terminal.say(f"{kind}: {out / name}{note}")
+        _terminal.say(f"{kind}: {out / name}{_note(manifest['exports'][kind])}")
+
+
+def _names(given: list[str]) -> list[str]:
+    return [name.strip() for part in given for name in part.split(",") if name.strip()]
+
+
+def _note(export: dict[str, Any]) -> str:
+    size = f"{export['size_bytes'] / 1e6:.2f} MB"
+    if "parity" not in export:
+        return f", {size}"
+    report = export["parity"]
+    note = (
+        f", differs from Keras by at most {max(report['max'].values()):.1e}, {size}, "
+        f"{export['latency_ms']:.1f} ms a window"
+    )
+    lost = {level: values["lost"] for level, values in report.get("map", {}).items()}
+    known = [f"{value:.4f} {level}" for level, value in lost.items() if value is not None]
+    return note + (f", mAP lost: {', '.join(known)}" if known else "")

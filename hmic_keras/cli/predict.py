@@ -18,6 +18,10 @@ def predict(
     model: Annotated[
         str | None, typer.Option(help="Model name or path; the default model if left out.")
     ] = None,
+    zoo: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, help="Your folder of models; HMIC_ZOO names it, too."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(dir_okay=False, help="Table to write (CSV), one row a file."),
@@ -36,12 +40,13 @@ def predict(
     Example: `hmic predict song.mp3 --top 3`
     """
     with _terminal.quiet():
-        from .. import batch, zoo
+        from .. import batch
         from ..inference import Predictor
+        from ..zoo import DEFAULT_MODEL
 
         if out is not None:
             batch.check_table_path(out)
-        predictor = Predictor(model or zoo.DEFAULT_MODEL)
+        predictor = Predictor(model or DEFAULT_MODEL, zoo=zoo)
         found = batch.find_audio(files)
         results = batch.predict_files(predictor, found)
         if out is None:

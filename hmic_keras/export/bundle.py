@@ -2,24 +2,20 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .._files import atomic_path, sha256, write_json
+from ..data.sources.folder import LabelledClips
 from ..errors import ModelError
-from ..zoo import FILES, MANIFEST, read_manifest
-from .parity import parity
-from .precision import as_float32
-from .savedmodel import export_saved_model
-from .tflite import export_tflite
+from ..zoo import ALIASES, FILES, MANIFEST, read_manifest
+from ._exporter import Exporter
 
-# Float32 graphs differ from Keras by rounding only.
-_TOLERANCE = 1e-3
 # What training and the demo put beside an exported model.
-_COMPANIONS = ("history.csv", "evaluation.json", "attention_map.png")
+_COMPANIONS = ("history.csv", "evaluation.json", "attention_map.png", "compression.json")
 # How the model came about; an export leaves it in place.
 _RUN = "run"
 
@@ -28,57 +24,92 @@ def export_model(
     model: Any,
     out: str | os.PathLike[str],
     *,
-    formats: Sequence[str] = ("keras", "savedmodel", "tflite"),
+    formats: Sequence[str] = ("keras", "savedmodel", "float32"),
     waveforms: np.ndarray | None = None,
+    calibration: np.ndarray | LabelledClips | None = None,
+    evaluation: LabelledClips | None = None,
+    extras: Sequence[str] = (),
+    tolerance: float | Mapping[str, float] | None = None,
+    skip_refused: bool = False,
 ) -> dict[str, Any]:
     """Writes a folder with the model, its exported formats and `manifest.json`.
 
-    Every exported format answers the same waveforms as the Keras model; one that differs by
-    more than 0.001 is refused. The folder is written whole or not at all, and replaces an
-    earlier export.
+    Every exported format answers the same inputs as the Keras model; one that differs by more
+    than its tolerance, answers NaN, or needs operations that are not built into TensorFlow
+    Lite is refused. The folder is written whole or not at all, and replaces an earlier export.
+    Files take one input of fixed length, and float32 in and out; their log-mel front end is
+    float in every format. Each carries its own manifest, and a TensorFlow Lite file the
+    metadata by which MediaPipe knows its labels.
 
     Args:
-        model: A waveform model from `build_model`.
+        model: A model from `build_model`. Its answers are for windows of
+            `manifest["window_seconds"]`, 10 s by default; a model of embeddings needs a fixed
+            number of time steps.
         out: The folder. An existing one must hold an earlier export, which is replaced with
             the history and figures beside it, or nothing. The record of a training run in it
             (`run/`) is kept.
-        formats: Any of `"keras"`, `"savedmodel"`, `"tflite"`.
-        waveforms: float32 `(batch, samples)` to compare on; noise at several levels and
-            silence by default.
+        formats: Any of `zoo.FILES`: `"keras"`, `"savedmodel"`; TensorFlow Lite as `"float32"`
+            (or `"tflite"`), `"float16"`, `"dynamic_int8"`, `"weight_int8"`, `"static_int8"`,
+            which takes log-mel spectrograms, and `"w4"`; `"onnx"`.
+        waveforms: float32 `(batch, samples)` to compare on, or a batch of the inputs that the
+            model takes; by default clips of the demo corpus, noise at several levels and
+            silence.
+        calibration: For `"static_int8"`, waveforms, inputs or clips typical for the model, on
+            which it finds the ranges of values; of clips, up to 200.
+        evaluation: Labelled clips on which the loss of mean average precision is measured.
+        extras: What to answer besides probabilities: `"attention_maps"`, `"embedding"`; see
+            `export_saved_model`. They become further outputs of the other formats, with which
+            MediaPipe cannot be used.
+        tolerance: Largest difference of a probability that is kept, or a dict of those by
+            format; `export.TOLERANCES` by default. Where quantising everything would exceed
+            it, as few operations as possible stay float32.
+        skip_refused: Whether a format that does not suit the model, or answers differently, is
+            left out, and named in the manifest's `refused` with the reason, instead of
+            refusing the export as a whole.
 
     Returns:
         The manifest: taxonomy, class order, audio settings, thresholds, versions, provenance,
-        `parity` (largest difference by format and level) and `sha256` by file.
+        `parity` (largest difference by format and level), `exports` (by format the file, its
+        size, input, quantisation recipe, parity report and latency) and `sha256` by file.
 
     Raises:
-        ModelError: If a format is unknown, the model does not take waveforms, `out` holds
-            something else, or an exported format answers differently.
+        MissingDependencyError: If a format needs a library that is not installed.
+        ModelError: If a format is unknown or does not suit the model, an argument cannot be
+            used, `out` holds something else, or an exported format answers differently.
     """
-    _check(model, formats)
+    formats = _check(model, formats)
     check_folder(out)
-    window_seconds = model.manifest.get("window_seconds", 10.0)
-    model.update_manifest(window_seconds=window_seconds)
-    samples = round(window_seconds * model.manifest["audio"]["sample_rate"])
-    if waveforms is None:
-        waveforms = _probe(samples)
+    model.update_manifest(window_seconds=model.manifest.get("window_seconds", 10.0))
+    with Exporter(model, waveforms, calibration, evaluation, extras, tolerance) as exporter:
+        return write_folder(model, out, formats, exporter, skip_refused=skip_refused)
+
+
+def write_folder(
+    model: Any,
+    out: str | os.PathLike[str],
+    formats: Sequence[str],
+    exporter: Exporter,
+    *,
+    skip_refused: bool = False,
+) -> dict[str, Any]:
+    """Writes the folder of `export_model`, whole or not at all; returns the manifest."""
     with atomic_path(out) as folder:
         folder.mkdir()
         if (Path(out) / _RUN).is_dir():
             shutil.copytree(Path(out) / _RUN, folder / _RUN)
-        manifest = {**model.manifest, "files": {name: FILES[name] for name in formats}}
-        write_json(folder / MANIFEST, manifest)
-        if "keras" in formats:
-            model.save(folder / FILES["keras"])
-        if "savedmodel" in formats:
-            export_saved_model(model, folder / FILES["savedmodel"])
-        if "tflite" in formats:
-            export_tflite(model, folder / FILES["tflite"], samples=samples)
-        manifest["parity"] = {
-            name: _compare(as_float32(model), folder / FILES[name], name, waveforms)
-            for name in formats
-            if name != "keras"
+        exports, refused = _write(exporter, formats, folder, skip_refused)
+        manifest = {
+            **model.manifest,
+            "files": {name: FILES[name] for name in exports},
+            "parity": {
+                name: export["parity"]["max"]
+                for name, export in exports.items()
+                if name != "keras"
+            },
+            "exports": exports,
+            "sha256": {FILES[name]: sha256(folder / FILES[name]) for name in exports},
+            **({"refused": refused} if refused else {}),
         }
-        manifest["sha256"] = {FILES[name]: sha256(folder / FILES[name]) for name in formats}
         write_json(folder / MANIFEST, manifest)
     return manifest
 
@@ -114,8 +145,30 @@ def check_folder(out: str | os.PathLike[str]) -> None:
     )
 
 
-def _check(model: Any, formats: Sequence[str]) -> None:
-    if unknown := set(formats) - set(FILES):
+def _write(
+    exporter: Exporter, formats: Sequence[str], folder: Path, skip_refused: bool
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Writes the formats; returns their entries, and why others were refused."""
+    exports: dict[str, Any] = {}
+    refused: dict[str, str] = {}
+    for name in formats:
+        path = folder / FILES[name]
+        try:
+            exports[name] = exporter.write(name, path)
+        except ModelError as error:
+            if not skip_refused or len(refused) == len(formats) - 1:
+                raise
+            refused[name] = str(error)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    return exports, refused
+
+
+def _check(model: Any, formats: Sequence[str]) -> list[str]:
+    """Returns the formats by their first names, each once."""
+    if unknown := set(formats) - {*FILES, *ALIASES}:
         raise ModelError(
             f"`formats` may hold {sorted(FILES)}. Received the unknown {sorted(unknown)}"
         )
@@ -126,24 +179,4 @@ def _check(model: Any, formats: Sequence[str]) -> None:
             "`model` must be a model built by `hmic_keras.build_model`. Received: "
             f"{type(model).__name__}"
         )
-    if model.manifest["input"] != "waveform":
-        raise ModelError(
-            "`export_model` exports models built with input='waveform'. Received: "
-            f"input={model.manifest['input']!r}; use `export_saved_model` for others."
-        )
-
-
-def _compare(model: Any, path: Path, name: str, waveforms: np.ndarray) -> dict[str, float]:
-    differences = parity(model, path, waveforms)
-    if not max(differences.values()) <= _TOLERANCE:
-        raise ModelError(
-            f"The exported {name} file answers differently from the Keras model: by up to "
-            f"{differences}, where at most {_TOLERANCE} is rounding. It was not kept."
-        )
-    return differences
-
-
-def _probe(samples: int) -> np.ndarray:
-    rng = np.random.default_rng(0)
-    levels = np.array([[0.0], [0.001], [0.05], [0.5]])
-    return np.clip(rng.standard_normal((4, samples)) * levels, -1, 1).astype("float32")
+    return list(dict.fromkeys(ALIASES.get(name, name) for name in formats))

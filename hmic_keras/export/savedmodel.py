@@ -1,11 +1,13 @@
 """TensorFlow SavedModel."""
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
 from .._files import atomic_path
+from .extras import extra_outputs
 from .precision import as_float32
 
 
@@ -14,26 +16,44 @@ def export_saved_model(
     path: str | os.PathLike[str],
     *,
     batch_size: int | None = None,
-    samples: int | None = None,
+    input_shape: Sequence[int | None] | None = None,
+    extras: Sequence[str] = (),
 ) -> None:
     """Writes a SavedModel whose endpoint `serve` returns a dict of probabilities by level.
 
-    Goes through `model.export`, which tracks the variables; the folder is written whole or
-    not at all. A model trained with mixed precision is exported in float32.
+    The variables are tracked, and the folder is written whole or not at all. A model trained
+    with mixed precision is exported in float32.
 
     Args:
-        model: A waveform model.
+        model: A model from `build_model`.
         path: The folder to write; an existing one is replaced.
         batch_size: Fixed batch size; any by default.
-        samples: Fixed length in samples; any by default.
+        input_shape: Shape of one input without the batch axis, such as `(160000,)`; that of
+            the model by default, which leaves the length open.
+        extras: Further endpoints: `"attention_maps"`, from a level to its maps
+            `(batch, classes, children)`, and `"embedding"`, `(batch, dim)` by that name.
+
+    Raises:
+        ModelError: If the model has no such extra.
     """
     model = as_float32(model)
     (tensor,) = model.inputs
-    shape = (batch_size, *tensor.shape[1:])
-    if samples is not None:
-        shape = (batch_size, samples)
+    shape = (batch_size, *(tensor.shape[1:] if input_shape is None else input_shape))
     signature = [keras.InputSpec(shape=shape, dtype="float32", name=tensor.name)]
+    archive = keras.export.ExportArchive()
+    archive.track_and_add_endpoint("serve", model, signature)
+    for name in extras:
+        outputs = extra_outputs(model, [name])
+        if name == "attention_maps":
+            outputs = {key.removeprefix("attention_"): value for key, value in outputs.items()}
+        archive.track_and_add_endpoint(name, keras.Model(model.input, outputs), signature)
     with atomic_path(path) as temporary:
-        model.export(
-            temporary, format="tf_saved_model", verbose=False, input_signature=signature
-        )
+        archive.write_out(temporary, verbose=False)
+
+
+def with_extras(model: Any, extras: Sequence[str]) -> Any:
+    """Returns the model with extras among its outputs: `attention_LEVEL`, `embedding`."""
+    if not extras:
+        return model
+    outputs: Mapping[str, Any] = {**model.output, **extra_outputs(model, extras)}
+    return keras.Model(model.input, outputs, name=model.name)

@@ -9,6 +9,7 @@ from .. import losses as _losses
 from .. import streaming_metrics as _streaming_metrics
 from .ancestor_closure import AncestorClosure
 from .augmentation import Augmentation
+from .batch_normalization import BatchNormalization
 from .ensemble_dense import EnsembleDense
 from .fine_to_coarse_attention import FineToCoarseAttention
 from .grouped_max_pool import GroupedMaxPool
@@ -21,6 +22,7 @@ from .random_equalizer import RandomEqualizer
 from .random_gain import RandomGain
 from .random_noise import RandomNoise
 from .random_reverb import RandomReverb
+from .score_calibration import ScoreCalibration
 from .spec_augment import SpecAugment
 from .stem_remix import StemRemix
 from .top_down_product import TopDownProduct
@@ -29,6 +31,7 @@ from .voice_mean import VoiceMean
 __all__ = [
     "AncestorClosure",
     "Augmentation",
+    "BatchNormalization",
     "EnsembleDense",
     "FineToCoarseAttention",
     "GroupedMaxPool",
@@ -41,6 +44,7 @@ __all__ = [
     "RandomGain",
     "RandomNoise",
     "RandomReverb",
+    "ScoreCalibration",
     "SpecAugment",
     "StemRemix",
     "TopDownProduct",

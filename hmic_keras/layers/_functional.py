@@ -201,6 +201,22 @@ def _propagate(
     return ops.moveaxis(ops.take(ops.concatenate(results, axis=0), order, axis=0), 0, -1)
 
 
+def rescaled_odds(scores: Any, scale: np.ndarray, offset: np.ndarray) -> Any:
+    """Rescales probabilities in logit space: `sigmoid(scale * logit(p) + offset)`.
+
+    Args:
+        scores: float32 probabilities `(..., classes)`.
+        scale: Positive, `(classes,)`.
+        offset: `(classes,)`.
+
+    Returns:
+        `(..., classes)`.
+    """
+    inside = ops.clip(scores, 1e-7, 1.0 - 1e-7)
+    logits = ops.log(inside) - ops.log1p(-inside)
+    return ops.sigmoid(logits * scale.astype("float32") + offset.astype("float32"))
+
+
 def residual_attention(values: Any, queries: Any, residual_weight: float) -> Any:
     """Class-specific residual attention over time (Zhu and Wu, ICCV 2021, equations 2 to 5).
 
@@ -251,38 +267,6 @@ def _softmax(scores: Any) -> Any:
     return ops.softmax(scores, axis=-1)
 
 
-def mel_filters(
-    sample_rate: float,
-    n_fft: int,
-    n_mels: int,
-    fmin: float,
-    fmax: float,
-    scale: str,
-) -> np.ndarray:
-    """Triangular mel filters, each of unit area ("slaney" normalisation), as librosa's default.
-
-    Args:
-        sample_rate: In Hz.
-        n_fft: FFT length in samples.
-        n_mels: Number of filters.
-        fmin: Lower edge of the first filter in Hz.
-        fmax: Upper edge of the last filter in Hz.
-        scale: `"slaney"` (linear to 1 kHz, then logarithmic; Slaney 1998) or `"htk"`
-            (`2595 log10(1 + f / 700)`).
-
-    Returns:
-        float32 `(n_fft // 2 + 1, n_mels)`.
-    """
-    to_mel, to_hertz = _MEL_SCALES[scale]
-    edges = to_hertz(np.linspace(to_mel(np.array(fmin)), to_mel(np.array(fmax)), n_mels + 2))
-    bins = np.fft.rfftfreq(n_fft, 1.0 / sample_rate)[:, np.newaxis]
-    lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
-    rising = (bins - lower) / (centre - lower)
-    falling = (upper - bins) / (upper - centre)
-    triangles = np.maximum(0.0, np.minimum(rising, falling))
-    return (triangles * (2.0 / (upper - lower))).astype("float32")
-
-
 def log_mel(
     waveform: Any,
     filters: Any,
@@ -316,28 +300,3 @@ def log_mel(
     )
     power = ops.square(real) + ops.square(imaginary)
     return ops.log(ops.matmul(power, filters) + log_offset)
-
-
-def _slaney_to_mel(hertz: np.ndarray) -> np.ndarray:
-    knee = 1000.0
-    logarithmic = 15.0 + np.log(np.maximum(hertz, knee) / knee) * 27.0 / np.log(6.4)
-    return np.where(hertz < knee, hertz * 3.0 / 200.0, logarithmic)
-
-
-def _slaney_to_hertz(mel: np.ndarray) -> np.ndarray:
-    logarithmic = 1000.0 * np.exp((np.maximum(mel, 15.0) - 15.0) * np.log(6.4) / 27.0)
-    return np.where(mel < 15.0, mel * 200.0 / 3.0, logarithmic)
-
-
-def _htk_to_mel(hertz: np.ndarray) -> np.ndarray:
-    return 2595.0 * np.log10(1.0 + hertz / 700.0)
-
-
-def _htk_to_hertz(mel: np.ndarray) -> np.ndarray:
-    return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
-
-
-_MEL_SCALES = {
-    "slaney": (_slaney_to_mel, _slaney_to_hertz),
-    "htk": (_htk_to_mel, _htk_to_hertz),
-}

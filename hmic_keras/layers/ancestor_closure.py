@@ -36,8 +36,8 @@ class AncestorClosure(HierarchicalLayer):
         >>> import numpy as np
         >>> close = AncestorClosure([["coarse", "fine", [[0, 0], [0, 1]]]])
         >>> closed = close({"fine": np.array([[0.2, 0.7]]), "coarse": np.array([[0.4, 0.1]])})
-        >>> np.asarray(closed["coarse"]).round(1).tolist()
-        [[0.7, 0.1]]
+        >>> print(np.asarray(closed["coarse"]).round(1))
+        [[0.7 0.1]]
     """
 
     def __init__(self, links: Sequence[Sequence[Any]], **kwargs: Any) -> None:

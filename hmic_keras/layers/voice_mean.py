@@ -34,8 +34,8 @@ class VoiceMean(keras.layers.Layer):
     Example:
         >>> import numpy as np
         >>> voices = {"fine": np.array([[[0.2, 1.0], [0.6, 0.0]]])}
-        >>> np.asarray(VoiceMean()(voices)["fine"]).round(2).tolist()
-        [[0.4, 0.5]]
+        >>> print(np.asarray(VoiceMean()(voices)["fine"]).round(2))
+        [[0.4 0.5]]
         >>> VoiceMean()(voices, training=True)["fine"].shape
         TensorShape([2, 2])
     """

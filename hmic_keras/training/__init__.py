@@ -4,8 +4,9 @@
 does: data, model, training that can be resumed, and the folder that comes of it.
 """
 
+from .._versions import versions
 from ._callbacks import epoch_callback
-from ._fit import TrainingResult, fit, train, versions
+from ._fit import TrainingResult, fit, train
 from ._options import compile_options
 from ._recipes import can_resume, run_recipe
 

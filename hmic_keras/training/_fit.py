@@ -1,20 +1,21 @@
 """Building and fitting a model."""
 
 import dataclasses
+import functools
 import logging
 import math
 import os
-import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 import keras
 import numpy as np
 
-from .. import __version__, layers
+from .. import layers
+from .._versions import versions
+from ..calibration import choose_thresholds
 from ..config import ModelConfig, TrainConfig
 from ..data.stems import StemBank
 from ..errors import HmicError, LabelError, ModelError
@@ -167,24 +168,23 @@ def fit(
             provenance=provenance,
         )
     # TensorFlow's pipelines; stems are mixed on Keras' other backends as well.
-    from ..data.pipeline import audio_errors, make_dataset
+    from ..data.pipeline import audio_errors
 
     _check(model, clips, validation, config)
     training, held_out = _split(clips, validation, config)
     identity = _identity(model, config, training, held_out)
     folder = open_run(run, resume, identity)
-    sample_rate = model.manifest["audio"]["sample_rate"]
-    on_host, on_device = _augmentation(config, sample_rate)
-    shared = {
-        "sample_rate": sample_rate,
-        "crop_seconds": config.crop_seconds,
-        "batch_size": config.batch_size,
-        "cache": config.cache,
-    }
-    validation_data = make_dataset(held_out, **shared) if held_out is not None else None
-    model.compile(
-        optimizer=_options.make_optimizer(config, math.ceil(len(training) / config.batch_size)),
-        augmentation=on_device,
+    course = _course(model, training, held_out, config)
+    if config.feature_passes:
+        # Features are kept in the run's folder, so it must be one before they are computed.
+        if folder is not None and not resume:
+            folder.start(identity, {"versions": versions()})
+        course = _course_of_features(course, model, training, held_out, config, folder)
+    trained = course.model
+    steps = math.ceil(len(training) / config.batch_size) * max(1, config.feature_passes)
+    trained.compile(
+        optimizer=_options.make_optimizer(config, steps),
+        augmentation=course.augmentation,
         consistency=config.consistency,
         jit_compile=config.jit_compile,
         **_options.compile_options(
@@ -194,40 +194,33 @@ def fit(
             loss_options=_options.loss_options(config, training.labels),
         ),
     )
-    _create_variables(model)
+    _create_variables(trained)
     progress = _callbacks.Progress(clips.taxonomy.levels, config.patience)
     checkpoints = _callbacks.Checkpoints(
         folder,
         progress,
         {
-            "model": model.variables,
-            "optimizer": model.optimizer.variables,
-            "augmentation": on_device.variables if on_device is not None else [],
+            "model": trained.variables,
+            "optimizer": trained.optimizer.variables,
+            "augmentation": (
+                course.augmentation.variables if course.augmentation is not None else []
+            ),
         },
     )
     if resume:
         checkpoints.restore()
     done = config.epochs if progress.stopped else len(checkpoints.epochs)
-    dataset = make_dataset(
-        training,
-        training=True,
-        seed=config.seed,
-        first_epoch=done,
-        balance=config.balance,
-        crops=config.crops,
-        augment=on_host,
-        **shared,
-    )
-    if folder is not None and not resume:
+    dataset = course.epochs(done)
+    if folder is not None and not resume and not config.feature_passes:
         # Nothing was written so far: a mistake in what was given leaves nothing behind.
         folder.start(identity, {"versions": versions()})
     _LOG.info("training %s on %d clips from epoch %d", model.name, len(training), done + 1)
     averaging = [keras.callbacks.SwapEMAWeights()] if config.weight_averaging else []
     logs = [_callbacks.TensorBoardLogs(folder.logs)] if folder is not None else []
     with audio_errors():
-        model.fit(
+        trained.fit(
             dataset,
-            validation_data=validation_data,
+            validation_data=course.validation,
             epochs=config.epochs,
             initial_epoch=done,
             # The averaged weights leave the model when a test ends, so they are kept before;
@@ -236,7 +229,7 @@ def fit(
             shuffle=False,  # the dataset shuffles
             verbose=0,
         )
-        thresholds = _thresholds(model, held_out, validation_data)
+        thresholds = _thresholds(trained, held_out, course.validation)
     counts = {"clips": len(training), "held_out": len(held_out) if held_out is not None else 0}
     return finished(
         model, config, checkpoints, progress, thresholds, counts, provenance=provenance
@@ -283,13 +276,6 @@ def finished(
         seconds,
         progress.best_epoch if progress.best_weights else len(checkpoints.epochs),
     )
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of Python and of the libraries a result depends on."""
-    names = (keras.config.backend(), "keras", "numpy")
-    found = {name: metadata.version(name) for name in names}
-    return {"hmic_keras": __version__, "python": platform.python_version(), **found}
 
 
 @contextmanager
@@ -404,6 +390,98 @@ def _augmentation(config: TrainConfig, sample_rate: int) -> tuple[Any, Any]:
     return HostAugmentation.from_dict({"sample_rate": sample_rate, **on_host}), on_device
 
 
+@dataclass(frozen=True)
+class _Course:
+    """What is fitted, to what.
+
+    Attributes:
+        model: The model that Keras fits.
+        augmentation: What its training step does to a batch.
+        epochs: Takes the number of epochs done and returns the dataset of those to come.
+        validation: The dataset to validate on, or None.
+    """
+
+    model: HierarchicalModel
+    augmentation: Any
+    epochs: Callable[[int], Any]
+    validation: Any
+
+
+def _course(
+    model: HierarchicalModel, training: Any, held_out: Any, config: TrainConfig
+) -> _Course:
+    from ..data.pipeline import make_dataset
+
+    sample_rate = model.manifest["audio"]["sample_rate"]
+    on_host, on_device = _augmentation(config, sample_rate)
+    shared = {
+        "sample_rate": sample_rate,
+        "crop_seconds": config.crop_seconds,
+        "batch_size": config.batch_size,
+        "cache": config.cache,
+    }
+
+    def epochs(done: int) -> Any:
+        return make_dataset(
+            training,
+            training=True,
+            seed=config.seed,
+            first_epoch=done,
+            balance=config.balance,
+            crops=config.crops,
+            augment=on_host,
+            **shared,
+        )
+
+    validation = make_dataset(held_out, **shared) if held_out is not None else None
+    return _Course(model, on_device, epochs, validation)
+
+
+def _course_of_features(
+    course: _Course,
+    model: HierarchicalModel,
+    training: Any,
+    held_out: Any,
+    config: TrainConfig,
+    folder: Run | None,
+) -> _Course:
+    """Returns the course of the head alone, on features that are computed here or were kept."""
+    from ._features import epochs_of, head_of, in_order_of, pooled_features
+
+    head = head_of(model)
+    kept = folder.folder / "features" if folder is not None else None
+    deciding = ("crop_seconds", "batch_size", "augmentation", "balance", "crops", "seed")
+    settings = {name: getattr(config, name) for name in deciding}
+
+    def one_pass(number: int) -> tuple[Any, Any]:
+        # A layer of its own, so that a pass does not depend on which ones were kept.
+        numbered = dataclasses.replace(config, seed=config.seed + number)
+        _, augmentation = _augmentation(numbered, model.manifest["audio"]["sample_rate"])
+        return course.epochs(number), augmentation
+
+    passes = [functools.partial(one_pass, number) for number in range(config.feature_passes)]
+    features, labels = pooled_features(
+        model, passes, {**settings, "clips": digest(training)}, kept
+    )
+    validation = None
+    if held_out is not None:
+        in_order = [lambda: (course.validation, None)]
+        identity = {"crop_seconds": config.crop_seconds, "validation clips": digest(held_out)}
+        found = pooled_features(model, in_order, identity, kept)
+        validation = in_order_of(*found, batch_size=config.batch_size)
+
+    def epochs(done: int) -> Any:
+        return epochs_of(
+            features,
+            labels,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            first_epoch=done,
+        )
+
+    return _Course(head, None, epochs, validation)
+
+
 def _create_variables(model: HierarchicalModel) -> None:
     """Creates the variables of optimizer, losses and metrics.
 
@@ -425,7 +503,7 @@ def _thresholds(
     if held_out is None:
         levels = model.taxonomy.levels
         return {level: [0.5] * len(model.taxonomy.classes(level)) for level in levels}
-    return _options.choose_thresholds(held_out.labels, model.predict(validation, verbose=0))
+    return choose_thresholds(held_out.labels, model.predict(validation, verbose=0))
 
 
 def _by_name(epochs: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:

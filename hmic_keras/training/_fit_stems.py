@@ -10,13 +10,15 @@ import keras
 import numpy as np
 
 from .. import layers, losses, zoo
+from .._versions import versions
+from ..calibration import choose_thresholds
 from ..config import StemConfig, TrainConfig
 from ..data.audio import frame, load_audio
 from ..data.stems import StemBank
 from ..errors import HmicError, LabelError, ModelError
 from ..hierarchical_model import HierarchicalModel, has_gpu
 from . import _callbacks, _options
-from ._fit import TrainingResult, finished, model_identity, open_run, versions
+from ._fit import TrainingResult, finished, model_identity, open_run
 from ._stem_mixer import StemMixer, closed_labels
 
 _LOG = logging.getLogger("hmic_keras")
@@ -281,7 +283,7 @@ def _thresholds(
         level: np.stack([np.asarray(answer[level]).mean(axis=0) for answer in answers])
         for level in model.taxonomy.levels
     }
-    return _options.choose_thresholds(validation.labels, scores)
+    return choose_thresholds(validation.labels, scores)
 
 
 def _digest(bank: StemBank) -> str:

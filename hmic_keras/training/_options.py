@@ -6,14 +6,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from .. import losses, metrics
+from .. import losses
 from ..config import TrainConfig
 from ..errors import LabelError
 from ..streaming_metrics import MeanAveragePrecision
 from ..taxonomy import Taxonomy
-
-# A few held-out clips cannot vouch for a threshold beyond these: silence and noise would pass.
-_THRESHOLDS = (0.1, 0.9)
 
 
 def compile_options(
@@ -95,21 +92,6 @@ def make_optimizer(config: TrainConfig, steps: int) -> Any:
         global_clipnorm=config.clip_norm,
         **averaging,
     )
-
-
-def choose_thresholds(
-    labels: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray]
-) -> dict[str, list[float]]:
-    """Returns for each class the threshold with the best F1, kept between 0.1 and 0.9."""
-    return {
-        level: [
-            round(float(value), 4)
-            for value in np.clip(
-                metrics.best_thresholds(labels[level], scores[level]), *_THRESHOLDS
-            )
-        ]
-        for level in labels
-    }
 
 
 def of_level(options: Mapping[str, Any], level: str) -> dict[str, Any]:

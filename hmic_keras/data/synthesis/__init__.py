@@ -12,6 +12,7 @@ MIDI files), whose own notices are kept in the manifest.
 
 from hmic_keras.data.synthesis._corpus import render_corpus
 from hmic_keras.data.synthesis._settings import Format
+from hmic_keras.data.synthesis._silence import draw_silence
 from hmic_keras.data.synthesis._soundfont import find_soundfont
 
-__all__ = ["Format", "find_soundfont", "render_corpus"]
+__all__ = ["Format", "draw_silence", "find_soundfont", "render_corpus"]

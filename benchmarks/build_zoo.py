@@ -1,0 +1,83 @@
+"""Makes a folder of the model zoo from a trained model.
+
+    python benchmarks/build_zoo.py MODEL --about CARD.yaml --validation labels.csv --out FOLDER
+        [--sets FOLDER] [--real FOLDER] [--corrupted]
+        [--shifted] [--formats keras,savedmodel,float16,dynamic_int8]
+
+Calibrates the model and chooses its thresholds on the validation clips (more than one table
+may be given), scores it on the test sets of `evaluate_zoo.py`, exports it, and writes the
+model card. What the model learned from must not be among the validation clips.
+"""
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+import evaluate_zoo
+
+
+def joined(tables, taxonomy):
+    """Returns the clips of several label tables as one."""
+    from hmic_keras.data.sources.folder import read_clips
+
+    return together([read_clips(table, taxonomy) for table in tables])
+
+
+def together(parts):
+    """Returns several sets of clips as one."""
+    import numpy as np
+
+    from hmic_keras.data.sources.folder import LabelledClips
+
+    taxonomy = parts[0].taxonomy
+    labels = {
+        level: np.concatenate([part.labels[level] for part in parts])
+        for level in taxonomy.levels
+    }
+    return LabelledClips(taxonomy, tuple(path for part in parts for path in part.paths), labels)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model")
+    parser.add_argument("--about", required=True)
+    parser.add_argument("--validation", nargs="+", required=True)
+    parser.add_argument("--out", required=True)
+    evaluate_zoo.add_sets(parser)
+    parser.add_argument(
+        "--shifted", action="store_true", help="calibrate on bad copies of the clips, too"
+    )
+    parser.add_argument("--formats", default="keras,savedmodel,float16,dynamic_int8")
+    arguments = parser.parse_args()
+    from hmic_keras import load_model
+    from hmic_keras.publishing import About, calibrate, publish
+
+    model = load_model(arguments.model)
+    tests = evaluate_zoo.test_sets(model.taxonomy, arguments)
+    validation = joined(arguments.validation, model.taxonomy)
+    if arguments.shifted:
+        # Answers are less sure on sound unlike that of training; so they should say.
+        with tempfile.TemporaryDirectory() as folder:
+            bad = evaluate_zoo.corrupted(validation, Path(folder), seed=1)
+            model = calibrate(model, together([validation, bad]))
+    results = publish(
+        model,
+        arguments.out,
+        about=About.load(arguments.about),
+        validation=validation,
+        tests=tests,
+        # Made from a seed, so that a reader can look at the very clips.
+        examples=["timgm6mb"],
+        formats=arguments.formats.split(","),
+    )
+    evaluate_zoo.show(Path(arguments.out).name, results["tests"])
+    print(results["silence"])
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from hmic_keras.cli._terminal import keep_freed_memory
+
+    keep_freed_memory()
+    main()

@@ -1,0 +1,139 @@
+"""Compresses the packaged model in every way, and compares with int8 made after training.
+
+The model takes log-mel spectrograms here, by the weights of the packaged model of waveforms: so
+all of it is open to int8. It is fine-tuned on the training clips of the demo corpus and scored
+on its test clips, which are of another SoundFont.
+
+    python benchmarks/compression.py               # every way
+    python benchmarks/compression.py qat prune     # only some, added to the results
+    python benchmarks/compression.py --table       # only the table again
+
+Writes `benchmarks/results/compression.json` and the tables in `docs/compression.md`.
+
+- mAP: macro mean average precision on the test clips, by level.
+- Zipped: bytes after DEFLATE, what a download costs.
+- Latency: median milliseconds of one window in LiteRT on one thread.
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "compression.json"
+DOCUMENT = ROOT / "docs" / "compression.md"
+START, END = "<!-- compression: start -->", "<!-- compression: end -->"
+SETTINGS = {
+    "qat": {"epochs": 3, "learning_rate": 1e-4},
+    "prune": {"epochs": 8, "learning_rate": 1e-3, "sparsity": 0.8},
+    "prune_2_4": {"epochs": 5, "learning_rate": 3e-4},
+    "cluster": {"epochs": 3, "learning_rate": 1e-4, "clusters": 16},
+    "prune_qat": {"epochs": 5, "learning_rate": 5e-4, "sparsity": 0.8},
+}
+MODEL = "hmic-demo"
+
+
+def of_log_mel(model):
+    """Returns the model of a waveform model's spectrograms, with its weights."""
+    import hmic_keras as hk
+
+    manifest = model.manifest
+    built = hk.build_model(
+        model.taxonomy,
+        backbone=manifest["backbone"]["name"],
+        method=manifest["method"]["name"],
+        input="log_mel",
+        audio=hk.config.AudioConfig.from_dict(manifest["audio"]),
+        backbone_options=manifest["backbone"]["options"],
+        method_options=manifest["method"]["options"],
+    )
+    built.set_weights(model.get_weights())
+    kept = {name: manifest[name] for name in ("window_seconds", "thresholds")}
+    built.update_manifest(**kept)
+    return built
+
+
+def measure(how):
+    import keras
+
+    import hmic_keras as hk
+    from hmic_keras.data import demo_clips
+    from hmic_keras.export import compression
+
+    keras.utils.set_random_seed(0)
+    model = of_log_mel(hk.load_model(MODEL))
+    clips = [demo_clips(split, model.taxonomy) for split in ("train", "test")]
+    data, test = compression.datasets(model, *clips, batch_size=16)
+    config = hk.config.CompressionConfig(how, **SETTINGS[how])
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        report = compression.compress(model, data, test, Path(folder) / how, config)
+    return {**report, "seconds": round(time.perf_counter() - start, 1)}
+
+
+def table(results):
+    """Returns the results as Markdown, a row for each file."""
+    first = next(iter(results["ways"].values()))
+    rows = {
+        "float32": first["float"],
+        "after training, `dynamic_int8`": first["post_training"]["dynamic_int8"],
+        "after training, `static_int8`": first["post_training"]["static_int8"],
+    }
+    for how, report in results["ways"].items():
+        rows[f"`{how}`, `{report['compressed']['format']}`"] = report["compressed"]
+    lines = [
+        "| file | kB | zipped kB | ms | zeros | mAP fine | mAP coarse |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, row in rows.items():
+        cells = (
+            f"{row['size_bytes'] / 1000:.0f}",
+            f"{row['zipped_bytes'] / 1000:.0f}",
+            f"{row['latency_ms']:.2f}",
+            f"{100 * row['zeros']:.0f} %",
+            f"{row['map']['fine']:.3f}",
+            f"{row['map']['coarse']:.3f}",
+        )
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def write_table(results):
+    text = DOCUMENT.read_text(encoding="utf-8")
+    before, rest = text.split(START)
+    after = rest.split(END)[1]
+    DOCUMENT.write_text(f"{before}{START}\n{table(results)}\n{END}{after}", encoding="utf-8")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("ways", nargs="*", help=f"some of {', '.join(SETTINGS)}")
+    parser.add_argument("--table", action="store_true", help="write the table again")
+    arguments = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    found = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"ways": {}}
+    if not arguments.table:
+        for how in arguments.ways or SETTINGS:
+            found["ways"][how] = measure(how)
+            print(how, found["ways"][how]["compressed"], flush=True)
+            names = ("tensorflow", "keras", "tf_keras", "tensorflow-model-optimization")
+            found["model"] = MODEL
+            found["machine"] = {
+                "cpus": os.cpu_count(),
+                "python": platform.python_version(),
+                **{name: metadata.version(name) for name in names},
+            }
+            found["ways"] = {
+                how: found["ways"][how] for how in SETTINGS if how in found["ways"]
+            }
+            RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write_table(found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""Scores models on the test sets of the model zoo: rendered and real recordings.
+
+    python benchmarks/evaluate_zoo.py MODEL... [--sets FOLDER] [--real FOLDER] [--corrupted]
+        [--json FILE]
+
+`MODEL` is a zoo name, a `.keras` file or an exported folder. The rendered set is made on first
+use in `--sets`: 1,000 clips of 10 s of the model's taxonomy from TimGM6mb, a SoundFont that no
+model was trained on. It has neither ukulele nor mandolin. `--real` names a folder of real
+recordings: `labels.csv` with a column `clip` (files in `audio/`) or `path`, and a column for
+each class. A class that occurs in none of its clips is left out of the means.
+`--corrupted` adds the rendered clips once more, as bad recordings of themselves.
+
+Prints macro mAP and calibration error by level and average precision by class. With `--json`,
+writes everything measured (of the last model) to a file.
+"""
+
+import argparse
+import csv
+import os
+import tempfile
+import time
+from pathlib import Path
+
+SOUNDFONT = "/usr/share/sounds/sf2/TimGM6mb.sf2"
+CLIPS, SEED = 1000, 600
+CORRUPTION = {
+    "host": {
+        "speed": {"factor": [0.94, 1.06], "probability": 0.5},
+        "codec": {"quality": [0.0, 0.3], "probability": 0.5},
+    },
+    "waveform": {
+        "gain": {},
+        "clipping": {"probability": 0.3},
+        "equalizer": {"gain_db": 9.0, "probability": 1.0},
+        "reverb": {"probability": 0.6},
+        "band_limit": {"probability": 0.5},
+        "noise": {"snr_db": [5.0, 30.0], "probability": 0.7},
+    },
+}
+SCRATCH = Path(tempfile.gettempdir()) / "hmic-test-sets"
+
+
+def rendered_set(folder: Path, taxonomy, soundfont: str):
+    """Returns the clips of TimGM6mb for a taxonomy, rendering them if they are not there."""
+    import numpy as np
+
+    from hmic_keras.data.sources.folder import LabelledClips, read_clips
+    from hmic_keras.data.synthesis import render_corpus
+
+    place = folder / f"timgm6mb-{taxonomy.name}"
+    if not (place / "labels.csv").is_file():
+        render_corpus(
+            taxonomy, place, clips=CLIPS, soundfont=soundfont, seed=SEED, format="flac"
+        )
+    clips = read_clips(place / "labels.csv", taxonomy)
+    finest = taxonomy.levels[0]
+    # What the SoundFont cannot play is unobserved, so that nobody learns its absence. Here
+    # nothing else than the other classes plays, so it is absent, and its family is known.
+    labels = {finest: np.maximum(clips.labels[finest], 0)}
+    return LabelledClips(taxonomy, clips.paths, labels)
+
+
+def labelled_folder(folder: Path, taxonomy):
+    """Returns the clips of a folder with `labels.csv`, named by `path` or by `clip`."""
+    import numpy as np
+
+    from hmic_keras.data.sources.folder import LabelledClips, read_clips
+
+    table = folder / "labels.csv"
+    with table.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    if "path" in rows[0]:
+        return read_clips(table, taxonomy)
+    paths = []
+    for row in rows:
+        (path,) = (folder / "audio").glob(f"{row['clip']}.*")
+        paths.append(path)
+    finest = taxonomy.levels[0]
+    labels = [[float(row[name]) for name in taxonomy.classes(finest)] for row in rows]
+    return LabelledClips(taxonomy, tuple(paths), {finest: np.array(labels)})
+
+
+def add_sets(parser) -> None:
+    """Adds the options that say which test sets there are."""
+    parser.add_argument("--sets", type=Path, default=SCRATCH, help="where rendered sets lie")
+    parser.add_argument("--soundfont", default=SOUNDFONT)
+    parser.add_argument("--real", type=Path, help="folder of labelled recordings")
+    parser.add_argument("--corrupted", action="store_true", help="also bad copies of the clips")
+
+
+def test_sets(taxonomy, arguments) -> dict:
+    """Returns the labelled clips of each test set that was asked for."""
+    sets = {"timgm6mb": rendered_set(arguments.sets, taxonomy, arguments.soundfont)}
+    if arguments.corrupted:
+        place = arguments.sets / f"timgm6mb-{taxonomy.name}-corrupted"
+        sets["corrupted"] = corrupted(sets["timgm6mb"], place)
+    if arguments.real is not None:
+        sets["real"] = labelled_folder(arguments.real, taxonomy)
+    return sets
+
+
+def corrupted(clips, folder: Path, seed: int = 0):
+    """Returns the clips as bad recordings of themselves, made on first use.
+
+    Coloured, clipped, in rooms, band-limited, noisy, at another speed and badly encoded: a
+    stand-in for the gap between rendered and real that needs no recordings.
+    """
+    import numpy as np
+    import soundfile
+
+    from hmic_keras.data import HostAugmentation, load_audio
+    from hmic_keras.data.sources.folder import LabelledClips
+    from hmic_keras.layers import Augmentation
+
+    on_host = HostAugmentation(**CORRUPTION["host"])
+    device = Augmentation.from_spec({"waveform": CORRUPTION["waveform"]}, seed=seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for index, source in enumerate(clips.paths):
+        path = folder / f"{index:05d}.flac"
+        paths.append(path)
+        # Drawn whether it is there or not, so that a clip is the same after a pause.
+        rng = np.random.default_rng([seed, index])
+        waveform = on_host(load_audio(source), rng)
+        (changed, _) = device((waveform[np.newaxis], {}), training=True)
+        if not path.is_file():
+            soundfile.write(path, np.asarray(changed)[0], 16000, subtype="PCM_16")
+    return LabelledClips(clips.taxonomy, tuple(paths), clips.labels)
+
+
+def score(model: str, sets: dict) -> dict:
+    """Returns what `metrics.evaluate` finds on each set, and how long it took."""
+    from hmic_keras import Predictor, evaluation
+
+    predictor = Predictor(model)
+    found = {}
+    for name, clips in sets.items():
+        started = time.perf_counter()
+        results = evaluation.evaluate(predictor, clips).results
+        found[name] = {**results, "seconds": round(time.perf_counter() - started, 1)}
+    return found
+
+
+def show(model: str, results: dict) -> None:
+    """Prints a line for each set and level, then average precision by class."""
+    for name, result in results.items():
+        for level, scores in result["levels"].items():
+            print(
+                f"{model}  {name:<10}{level:<8} mAP {scores['map']:.3f} "
+                f"(chance {scores['map_baseline']:.3f})  ROC-AUC {scores['roc_auc']:.3f}  "
+                f"F1 {scores['f1']:.3f}  ECE {scores['calibration_error']:.3f} "
+                f"(micro {scores['calibration_error_micro']:.3f})"
+            )
+        print(f"{model}  {name:<10}violations {result['violation_rate']:.4f}")
+    levels = next(iter(results.values()))["levels"]
+    for level, scores in levels.items():
+        print(f"\n{level:<20}" + "".join(f"{name:>12}" for name in results))
+        for tag in scores["per_class"]:
+            values = (
+                result["levels"][level]["per_class"][tag]["ap"] for result in results.values()
+            )
+            print(
+                f"{tag:<20}"
+                + "".join("           -" if v is None else f"{v:>12.3f}" for v in values)
+            )
+    print()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--json", type=Path, help="file for everything measured")
+    add_sets(parser)
+    arguments = parser.parse_args()
+    from hmic_keras import Predictor
+    from hmic_keras._files import write_json
+
+    for model in arguments.models:
+        results = score(model, test_sets(Predictor(model).taxonomy, arguments))
+        show(model, results)
+        if arguments.json is not None:
+            write_json(arguments.json, {"model": model, "tests": results})
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from hmic_keras.cli._terminal import keep_freed_memory
+
+    keep_freed_memory()
+    main()

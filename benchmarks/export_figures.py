@@ -1,0 +1,202 @@
+"""Measures the exports of the default model: size, difference, mAP lost, latency, shares.
+
+Every format is exported with the demo corpus: comparison and calibration on training clips,
+differences and mean average precision on all test clips. `dynamic_int8` is told to stay within
+0.005 of Keras on the training clips, so that it stays within 0.01 on others.
+
+Latency is that of 10 s of audio, waveform in, tags out, on one thread. Shares compare graphs
+in turn within one run: the whole, the front end alone, and what lies behind the front end with
+every level and with the finest level only (the same network without hierarchy heads).
+
+    python benchmarks/export_figures.py                  # the default model
+    python benchmarks/export_figures.py --model PATH     # another one
+
+Writes `benchmarks/results/export_figures.json` and the tables in `docs/export.md`.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+import hmic_keras as hk
+from hmic_keras import metrics, zoo
+from hmic_keras._backends import TFLiteBackend
+from hmic_keras._files import write_json, write_text
+from hmic_keras._versions import versions
+from hmic_keras.config import AudioConfig
+from hmic_keras.export import export_model, export_tflite
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "export_figures.json"
+DOCUMENT = ROOT / "docs" / "export.md"
+FORMATS = ("keras", "float32", "float16", "dynamic_int8", "weight_int8", "static_int8", "w4")
+TOLERANCES = {"dynamic_int8": 0.005, "static_int8": 1.0, "w4": 1.0}
+LATENCY_SECONDS = 10
+ROUNDS = 25
+
+
+def waveforms(split, rate, samples):
+    paths = hk.data.demo_clips(split).paths
+    return np.stack([np.resize(hk.data.load_audio(path, rate), samples) for path in paths])
+
+
+def formats(model, folder):
+    """Exports every format and scores the test clips with each."""
+    audio = AudioConfig.from_dict(model.manifest["audio"])
+    samples = round(model.manifest["window_seconds"] * audio.sample_rate)
+    train = waveforms("train", audio.sample_rate, samples)
+    manifest = export_model(
+        model,
+        folder,
+        formats=FORMATS,
+        waveforms=train[::2],
+        calibration=train[1::2],
+        tolerance=TOLERANCES,
+    )
+    test, labels = (
+        waveforms("test", audio.sample_rate, samples),
+        hk.data.demo_clips("test").labels,
+    )
+    scores = {name: hk.Predictor(folder, format=name).score_windows(test) for name in FORMATS}
+    rows = {}
+    for name in FORMATS[1:]:
+        export = manifest["exports"][name]
+        kept = [r for r in export["quantisation"] or () if r.get("regex", "").startswith("^")]
+        maps = {
+            key: metrics.evaluate(model.taxonomy, labels, scores[key])["levels"]
+            for key in ("keras", name)
+        }
+        rows[name] = {
+            "size_bytes": export["size_bytes"],
+            "kept_float": len(kept),
+            "window_ms": export["latency_ms"],
+            "test": {
+                level: {
+                    "max": float(np.abs(scores[name][level] - values).max()),
+                    "mean": float(np.abs(scores[name][level] - values).mean()),
+                    "map": maps[name][level]["map"],
+                    "map_lost": maps["keras"][level]["map"] - maps[name][level]["map"],
+                }
+                for level, values in scores["keras"].items()
+            },
+        }
+    return rows
+
+
+def latency(model, folder, dynamic):
+    """Times the graphs on 10 s in turn, on one thread."""
+    audio = AudioConfig.from_dict(model.manifest["audio"])
+    samples = LATENCY_SECONDS * audio.sample_rate
+    front = model.get_layer("log_mel_spectrogram")
+    shape = front.compute_output_shape((1, samples))[1:]
+    finest = model.taxonomy.levels[0]
+
+    def behind(outputs):
+        given = keras.Input(shape, name="log_mel")
+        return keras.Model(given, keras.Model(front.output, outputs)(given))
+
+    graphs = {
+        "whole": (model, (samples,)),
+        "front end": (keras.Model(model.input, {"log_mel": front.output}), (samples,)),
+        "network": (behind(model.output), shape),
+        "finest level only": (behind({finest: model.output[finest]}), shape),
+    }
+    rng = np.random.default_rng(0)
+    runs = {}
+    for name, (graph, size) in graphs.items():
+        path = folder / f"{name}.tflite"
+        export_tflite(graph, path, input_shape=size)
+        given = rng.normal(0, 0.1, (1, *size)).astype("float32")
+        runs[name] = (TFLiteBackend(path), given)
+    runs["dynamic_int8"] = (TFLiteBackend(dynamic), runs["whole"][1])
+    times = {name: [] for name in runs}
+    for _ in range(ROUNDS):
+        for name, (backend, given) in runs.items():
+            start = time.perf_counter()
+            backend.run(given)
+            times[name].append((time.perf_counter() - start) * 1000)
+    ratios = [a / b for a, b in zip(times["network"], times["finest level only"], strict=True)]
+    found = {name: statistics.median(values[2:]) for name, values in times.items()}
+    return {
+        "seconds_of_audio": LATENCY_SECONDS,
+        "ms": found,
+        "front_end_share": found["front end"] / found["whole"],
+        "heads_ratio": statistics.median(ratios[2:]),
+    }
+
+
+def ten_seconds(model, folder):
+    """Exports the dynamic int8 file with windows of 10 s."""
+    copy = type(model).from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    copy.update_manifest(window_seconds=float(LATENCY_SECONDS))
+    export_model(copy, folder, formats=["dynamic_int8"])
+    return folder / zoo.FILES["dynamic_int8"]
+
+
+def tables(result):
+    lines = [
+        "| format | MB | differs at most | on average | mAP lost, points | ms a window |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, row in result["formats"].items():
+        test = row["test"].values()
+        lost = " / ".join(f"{100 * level['map_lost']:.2f}" for level in test)
+        lines.append(
+            f"| `{name}` | {row['size_bytes'] / 1e6:.2f} | {max(v['max'] for v in test):.4f} | "
+            f"{max(v['mean'] for v in test):.4f} | {lost} | {row['window_ms']:.1f} |"
+        )
+    timing = result["latency"]
+    shown = timing["ms"]
+    lines += [
+        "",
+        f"{timing['seconds_of_audio']} s of audio to tags, one thread: {shown['whole']:.0f} ms "
+        f"in `float32`, of which the front end takes {timing['front_end_share']:.0%}; "
+        f"{shown['dynamic_int8']:.0f} ms in `dynamic_int8`. Behind the front end, all levels "
+        f"take {timing['heads_ratio']:.2f} times as long as the finest level alone.",
+    ]
+    return "\n".join(lines)
+
+
+def write_between(mark, text):
+    start, end = f"<!-- {mark}: start -->", f"<!-- {mark}: end -->"
+    document = DOCUMENT.read_text(encoding="utf-8")
+    before, rest = document.split(start)
+    _, after = rest.split(end)
+    write_text(DOCUMENT, f"{before}{start}\n{text}\n{end}{after}")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", default=zoo.DEFAULT_MODEL)
+    chosen = parser.parse_args().model
+    model = hk.load_model(chosen)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        rows = formats(model, folder / "out")
+        timing = latency(model, folder, ten_seconds(model, folder / "ten"))
+    result = {
+        "model": Path(chosen).name,
+        "parameters": model.count_params(),
+        "window_seconds": model.manifest["window_seconds"],
+        "device": f"a CPU with {os.cpu_count()} cores ({platform.machine()})",
+        "versions": versions("ai-edge-quantizer", "ai-edge-litert"),
+        "formats": rows,
+        "latency": timing,
+    }
+    write_json(RESULTS, result)
+    write_between("figures", tables(result))
+    print(tables(result))
+
+
+if __name__ == "__main__":
+    main()
