@@ -50,10 +50,6 @@ SETTINGS = {
     "validate_every": 2,
 }
 METHODS = ("independent", "multitask", "gmp", "f2ca", "c_hmcnn", "hmcn_f", "top_down", "chorus")
-SPARSE = [
-    {"method": method, "name": f"{method}_self_trained", "self_training": {}}
-    for method in ("gmp", "chorus")
-]
 
 
 def arguments():
@@ -67,6 +63,8 @@ def arguments():
     parser.add_argument("--jobs", type=int, default=1, help="trials side by side")
     parser.add_argument("--seconds", type=float, help="stop after so many, to go on later")
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--self-trained", nargs="*", default=["gmp", "chorus"])
     gpu = shutil.which("nvidia-smi") is not None
     parser.add_argument("--together", type=int, default=10 if gpu else 1)
     parser.add_argument("--record", action="store_true", help="write benchmarks/results/")
@@ -139,13 +137,16 @@ def with_budget(splits, percent):
     return FeatureSplits(f"rendered_{percent}", train=train, test=splits.test)
 
 
-def contenders(percent):
-    """Who is compared at a budget; at the smallest one with a method for sparse labels, too."""
+def contenders(percent, args):
+    """Who is compared at a budget; at the smallest one with self-training, too."""
     from hmic_keras.evaluation import Contender
 
-    found = [Contender(method) for method in METHODS]
+    found = [Contender(method) for method in args.methods]
     if percent == min(BUDGETS):
-        found += [Contender(**one) for one in SPARSE]
+        found += [
+            Contender(method, f"{method}_self_trained", self_training={})
+            for method in args.self_trained
+        ]
     return found
 
 
@@ -168,7 +169,9 @@ def run(args):
     units = [
         unit
         for percent, (_, plan) in plans.items()
-        for unit in open_units(plan, contenders(percent), range(args.seeds), args.together)
+        for unit in open_units(
+            plan, contenders(percent, args), range(args.seeds), args.together
+        )
     ]
     started = time.time()
 
@@ -178,7 +181,7 @@ def run(args):
     if units and not run_units(units, args.jobs, progress):
         raise SystemExit("The time is over; the same command goes on.")
     found = {
-        percent: collect(plan, data, contenders(percent), range(args.seeds))
+        percent: collect(plan, data, contenders(percent, args), range(args.seeds))
         for percent, (data, plan) in plans.items()
     }
     for percent, comparison in found.items():

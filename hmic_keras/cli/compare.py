@@ -10,7 +10,10 @@ from . import _terminal
 if TYPE_CHECKING:
     from ..evaluation import Comparison
 
-_EVERY = "independent multitask gmp f2ca c_hmcnn hmcn_f top_down chorus logistic_regression"
+_EVERY = (
+    "independent multitask gmp f2ca c_hmcnn hmcn_f top_down chorus logistic_regression "
+    "random_forest"
+)
 
 
 def compare(

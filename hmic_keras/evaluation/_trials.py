@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +247,7 @@ def run_unit(plan: Plan, unit: Unit) -> bool:
     """Runs a unit's trials and writes their results; returns whether there was time for all."""
     if plan.deadline.passed:
         return False
-    data = _load(plan.data)
+    data = _load(plan.data, plan.digest)
     settings = plan.protocol.settings.replace(unit.contender.settings)
     try:
         if unit.contender.is_baseline:
@@ -258,15 +259,15 @@ def run_unit(plan: Plan, unit: Unit) -> bool:
     return True
 
 
-_loaded: dict[str, FeatureSplits] = {}
+@lru_cache(maxsize=1)
+def _load(path: str, content: str) -> FeatureSplits:
+    """Reads a data set; a process runs many units of one.
 
-
-def _load(path: str) -> FeatureSplits:
-    # A process runs many units of one data set.
-    if path not in _loaded:
-        _loaded.clear()
-        _loaded[path] = FeatureSplits.load(path)
-    return _loaded[path]
+    Args:
+        path: The file.
+        content: Its digest, so that another data set at this path is read anew.
+    """
+    return FeatureSplits.load(path)
 
 
 def _run_networks(plan: Plan, unit: Unit, data: FeatureSplits, settings: TrialSettings) -> None:
