@@ -205,8 +205,18 @@ def test_layers_know_no_taxonomy():
     targets = {module_of(one.target) for one in OWN if one.importer in names}
     outside = {target for target in targets if not target.startswith(f"{ROOT}.layers")}
     assert outside == set()
-    roots = {one.target.split(".")[0] for name in names for one in IMPORTS[name]}
-    assert "tensorflow" not in roots
+
+
+def test_layers_reach_tensorflow_in_one_place_and_only_when_it_runs():
+    names = [name for name in FILES if name.startswith(f"{ROOT}.layers.")]
+    found = [
+        one
+        for name in names
+        for one in IMPORTS[name]
+        if one.target.split(".")[0] == "tensorflow"
+    ]
+    assert {one.importer for one in found} == {f"{ROOT}.layers._tensorflow"}
+    assert not any(one.top_level for one in found)
 
 
 @pytest.mark.parametrize(
