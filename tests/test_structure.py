@@ -213,14 +213,18 @@ def test_layers_know_no_taxonomy():
     outside = {target for target in targets if not target.startswith(f"{ROOT}.layers")}
     # Plain NumPy, shared with those who run a model without Keras.
     assert outside <= {f"{ROOT}._mel"}
-    # Keras is all they need; TensorFlow alone has a fused batch normalisation to train with.
-    users = {
-        name
+
+
+def test_layers_reach_tensorflow_in_one_place_and_only_when_it_runs():
+    names = [name for name in FILES if name.startswith(f"{ROOT}.layers.")]
+    found = [
+        one
         for name in names
         for one in IMPORTS[name]
         if one.target.split(".")[0] == "tensorflow"
-    }
-    assert users <= {f"{ROOT}.layers.batch_normalization"}
+    ]
+    assert {one.importer for one in found} == {f"{ROOT}.layers._tensorflow"}
+    assert not any(one.top_level for one in found)
 
 
 @pytest.mark.parametrize(

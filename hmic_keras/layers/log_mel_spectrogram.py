@@ -6,6 +6,7 @@ import keras
 
 from .._mel import mel_filters
 from ._functional import log_mel
+from ._tensorflow import one_by_one
 
 
 @keras.saving.register_keras_serializable(package="hmic_keras")
@@ -95,7 +96,11 @@ class LogMelSpectrogram(keras.layers.Layer):
         """Returns the log-mel spectrogram."""
         waveforms = keras.ops.cast(inputs, "float32")
         if waveforms.shape[0] != 1 and _runs_on_a_cpu_with_tensorflow():
-            result = self._clip_by_clip(waveforms)
+            # The frames and spectra of a clip fit the processor's cache. Those of a batch do
+            # not, and may be so large that the system maps their memory anew on every call,
+            # which takes longer than the transform.
+            shape = self.compute_output_shape(waveforms.shape)
+            result = one_by_one(self._log_mel, waveforms, shape[1:])
         else:
             result = self._log_mel(waveforms)
         return keras.ops.cast(result, self.compute_dtype)
@@ -109,31 +114,6 @@ class LogMelSpectrogram(keras.layers.Layer):
             n_fft=self.n_fft,
             log_offset=self.log_offset,
         )
-
-    def _clip_by_clip(self, waveforms: Any) -> Any:
-        """Computes one clip after the other.
-
-        The frames and spectra of a clip fit the processor's cache. Those of a batch do not,
-        and may be so large that the system maps their memory anew on every call, which takes
-        longer than the transform.
-        """
-        import tensorflow as tf
-
-        shape = self.compute_output_shape(waveforms.shape)
-        signature = tf.TensorSpec(shape[1:], tf.float32)
-
-        # XLA cannot derive the gradient of a loop over clips of unknown length.
-        @tf.custom_gradient
-        def mapped(waveforms: Any) -> Any:
-            def gradient(upstream: Any) -> Any:
-                with tf.GradientTape() as tape:
-                    tape.watch(waveforms)
-                    result = self._log_mel(waveforms)
-                return tape.gradient(result, waveforms, upstream)
-
-            return tf.map_fn(self._log_mel, waveforms, fn_output_signature=signature), gradient
-
-        return mapped(waveforms)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple:
         """Returns `(batch, frames, n_mels)`; frames are unknown where the samples are."""
