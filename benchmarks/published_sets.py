@@ -56,7 +56,8 @@ GRID = [
 OPTIONS = {"gmp": {"own_scores": True}, "f2ca": {"own_scores": True}}
 PENALTIES = [{"C": c} for c in (0.003, 0.01, 0.1, 1.0)]
 
-# AU(PRC) as published. C-HMCNN: README of its repository, means of ten runs. The others:
+# AU(PRC) as published. C-HMCNN: README of its repository, means of ten runs. The others, as
+# transcribed by others, not checked against the paper itself:
 # Wehrmann, Cerri and Barros, "Hierarchical multi-label classification networks", ICML 2018,
 # table of results, which has no HMC-LMLP on these sets.
 PUBLISHED = {
