@@ -138,7 +138,7 @@ def test_names_are_completed():
     assert offered("hmic", "predict", "--model", "h") == zoo.names()
     assert "openmic" in offered("hmic", "train", "--taxonomy", "")
     assert "openmic" in offered("hmic", "taxonomy", "o")
-    assert offered("hmic", "export", "model", "--format", "s") == ["savedmodel"]
+    assert offered("hmic", "export", "model", "--format", "sa") == ["savedmodel"]
     assert offered("hmic", "evaluate", "nothing-of-that-name") == []
 
 

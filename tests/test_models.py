@@ -645,7 +645,7 @@ def test_runs_in_tflite(method, tmp_path):
         ),
         ({"backbone_options": ["width"]}, "`backbone_options` must be a dict"),
         ({"backbone_options": {"width": 0}}, "`width`.*0"),
-        ({"method_options": {"num_heads": 2}}, r"'gmp' may hold \[\].*'num_heads'"),
+        ({"method_options": {"num_heads": 2}}, r"'gmp' may hold \['own_scores'\].*'num_heads'"),
         ({"backbone": "mlp", "backbone_options": {"units": 256}}, "`units`.*256"),
         ({"backbone": "mlp", "backbone_options": {"units": ()}}, "`units`"),
         ({"backbone": "mlp", "backbone_options": {"units": (8, 0)}}, "`units`"),
