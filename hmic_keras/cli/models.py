@@ -38,7 +38,7 @@ def models(
 
 def _table(found: list[Any], default: str) -> Table:
     table = Table(caption="● is the default; a size of - means: not installed, see --json")
-    table.add_column("model")
+    table.add_column("model", no_wrap=True)
     table.add_column("taxonomy")
     for column in ("weights", "size"):
         table.add_column(column, justify="right")
