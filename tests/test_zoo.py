@@ -233,7 +233,6 @@ def test_a_published_model_is_described_by_what_was_measured(name):
     assert manifest["calibration"]
 
 
-@pytest.mark.skipif("hmic-mobile" not in PACKAGED, reason="hmic-mobile is not packaged yet")
 def test_the_mobile_model_is_small():
     assert manifest_of("hmic-mobile")["zoo"]["parameters"] <= 600_000
     (found,) = (one for one in zoo.models() if one.name == "hmic-mobile")
