@@ -190,6 +190,9 @@ def _parse_yaml(text: str, path: Path, nulls: bool) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or getattr(error, "reason", None) or error
+        if "nesting depth" in str(reason):
+            # libyaml reads ahead, and from 0.2.6 gives up on its own before the builder does.
+            raise TaxonomyError(f"{path}{place}: nested deeper than any taxonomy.") from error
         raise TaxonomyError(f"{path}{place}: not valid YAML: {reason}.") from error
 
 

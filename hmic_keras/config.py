@@ -325,7 +325,10 @@ class TrainConfig(_Config):
         self._require("loss", "the name of a loss", isinstance(self.loss, str))
         self._require_options("loss_options", "loss_weights", "augmentation", "stems")
         if self.stems:
-            StemConfig.from_dict(self.stems)
+            try:
+                StemConfig.from_dict(self.stems)
+            except HmicError as error:
+                raise HmicError(f"TrainConfig.stems: {error}") from error
         self._require("teacher", "a name or path", isinstance(self.teacher, str | None))
         self._require(
             "teacher", "given with `stems` only", not self.teacher or bool(self.stems)
