@@ -422,7 +422,7 @@ class FineTuneConfig(_Config):
     """
 
     mode: str = "frozen"
-    crops: int = 8
+    crops: int = 6
     mixed: float = 0.5
     folds: int = 5
     epochs: int = 12

@@ -1,6 +1,6 @@
 """What the classifiers are fitted on: features of clips as they are, and of changed copies."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,10 +102,28 @@ def extractor(model: HierarchicalModel) -> Callable[[np.ndarray], np.ndarray]:
     extract = keras.Model(model.input, model.get_layer(CLIP_POOL).output)
 
     def features(waveforms: np.ndarray) -> np.ndarray:
-        batches = np.array_split(waveforms, max(1, -(-len(waveforms) // _BATCH)))
-        return np.concatenate([np.asarray(extract(one, training=False)) for one in batches])
+        return in_batches(extract.predict_on_batch, waveforms)
 
     return features
+
+
+def in_batches(function: Callable[[np.ndarray], Any], waveforms: np.ndarray) -> Any:
+    """Calls a compiled function on batches of one size, for which it is compiled but once.
+
+    Args:
+        function: Takes `(16, samples)` and returns an array, or a dict of those, of 16 rows.
+        waveforms: `(count, samples)`.
+
+    Returns:
+        What the function returns, joined: `count` rows.
+    """
+    parts = []
+    for start in range(0, len(waveforms), _BATCH):
+        batch = waveforms[start : start + _BATCH]
+        parts.append(function(np.resize(batch, (_BATCH, *batch.shape[1:]))))
+    return keras.tree.map_structure(
+        lambda *values: np.concatenate(values)[: len(waveforms)], *parts
+    )
 
 
 def window_features(
@@ -143,16 +161,13 @@ def make_examples(
     """
     copies = min(config.crops, _MOST_COPIES // max(1, len(clips)))
     shares = 1.0 / np.bincount(windows.owner)[windows.owner] / (1 + copies)
+    changed = _Device(config, rate)
     parts = [(features, labels[windows.owner], shares, np.stack([windows.owner] * 2, axis=1))]
     for number in range(copies):
         waveforms, found, parents = _copy(clips, labels, windows, rate, config, number)
-        changed = _Device(config, rate, number)
-        values = [
-            extract(changed(as_float(waveforms[start : start + _BATCH])))
-            for start in range(0, len(waveforms), _BATCH)
-        ]
+        values = in_batches(lambda batch: extract(changed(as_float(batch))), waveforms)
         weights = np.full(len(found), 1.0 / (1 + copies))
-        parts.append((np.concatenate(values), found, weights, parents))
+        parts.append((values, found, weights, parents))
         report("changed copies", number + 1, copies)
     quiet = _without_music(windows.waveforms.shape[1], rate, config.seed)
     nothing = np.zeros((len(quiet), labels.shape[1]), np.float32)
@@ -249,24 +264,24 @@ def _sum(first: np.ndarray, second: np.ndarray, gain: float) -> np.ndarray:
 
 
 class _Device:
-    """The augmentation layer of one pass, on waveforms alone."""
+    """The augmentation layer, compiled, on batches of waveforms alone."""
 
-    def __init__(self, config: FineTuneConfig, rate: int, number: int) -> None:
+    def __init__(self, config: FineTuneConfig, rate: int) -> None:
+        import tensorflow as tf
+
         _, spec = split_augmentation(config)
-        self._layer = None
+        self._call: Callable[[np.ndarray], Any] = lambda waveforms: waveforms
         if spec:
             try:
-                self._layer = layers.Augmentation.from_spec(
-                    spec, sample_rate=rate, seed=config.seed + 1000 * number
-                )
+                layer = layers.Augmentation.from_spec(spec, sample_rate=rate, seed=config.seed)
             except ValueError as error:
                 raise HmicError(f"`augmentation`: {error}") from error
+            # It changes labels along with the sound, of which there are none here.
+            labels = {"any": np.zeros((_BATCH, 1), np.float32)}
+            self._call = tf.function(lambda x: layer((x, labels), training=True)[0])
 
     def __call__(self, waveforms: np.ndarray) -> np.ndarray:
-        if self._layer is None:
-            return waveforms
-        labels: Mapping[str, np.ndarray] = {"any": np.zeros((len(waveforms), 1), np.float32)}
-        return np.asarray(self._layer((waveforms, labels), training=True)[0])
+        return np.asarray(self._call(waveforms))
 
 
 def _as_int16(waveform: np.ndarray) -> np.ndarray:

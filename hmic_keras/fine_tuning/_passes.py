@@ -13,11 +13,10 @@ from ..data.sources.folder import LabelledClips
 from ..hierarchical_model import HierarchicalModel
 from ..layers import LogMelSpectrogram
 from ..models import CLIP_POOL
-from ._crops import Report, Windows, as_float, split_augmentation
+from ._crops import Report, Windows, as_float, in_batches, split_augmentation
 from ._linear import Rows, surprise
 from ._surgery import Transplant
 
-_BATCH = 32
 _SLOWER = 3.0  # by how much the learning rate falls where everything learns
 
 Scores = dict[str, np.ndarray]
@@ -68,11 +67,7 @@ def stages(model: HierarchicalModel, config: FineTuneConfig) -> list[Stage]:
 
 def predict(model: HierarchicalModel, waveforms: np.ndarray) -> Scores:
     """Scores int16 windows; returns probabilities by level, `(windows, classes)`."""
-    parts = [
-        {level: np.asarray(v) for level, v in model(as_float(one), training=False).items()}
-        for one in np.array_split(waveforms, max(1, -(-len(waveforms) // _BATCH)))
-    ]
-    return {level: np.concatenate([part[level] for part in parts]) for level in parts[0]}
+    return in_batches(lambda batch: model.predict_on_batch(as_float(batch)), waveforms)
 
 
 def out_of_fold(
@@ -148,20 +143,20 @@ def train_network(
             _place(scores[epoch], predict(new.model, part.waveforms), held[windows.owner])
             report("train", number * epochs + epoch, total)
 
-        _run(new.model, clips.subset(np.flatnonzero(~held)), plan, epochs, config, keep)
+        run_stages(new.model, clips.subset(np.flatnonzero(~held)), plan, epochs, config, keep)
     losses = [_loss(observed, one, windows) for one in scores]
     best = int(np.argmin(losses))
     new.model.set_weights(start)
     new.set_rows(final.weights, final.biases)
     done = len(folds) * epochs
-    history = _run(
+    history = run_stages(
         new.model, clips, plan, best, config, lambda epoch: report("train", done + epoch, total)
     )
     report("train", total, total)
     return Passes(scores[best], best, losses, history)
 
 
-def _run(
+def run_stages(
     model: HierarchicalModel,
     clips: LabelledClips,
     plan: Sequence[Stage],
@@ -169,7 +164,19 @@ def _run(
     config: FineTuneConfig,
     after: Callable[[int], None],
 ) -> list[dict[str, float]]:
-    """Trains for `epochs` epochs of the plan, calls `after` with each number, from 1 on."""
+    """Trains a model for some epochs of a plan.
+
+    Args:
+        model: The model; afterwards all of its layers can learn again.
+        clips: What to train on.
+        plan: The stages.
+        epochs: How many epochs of them, in all.
+        config: The settings.
+        after: Called after each epoch with its number, from 1 on.
+
+    Returns:
+        The history, a row an epoch.
+    """
     history: list[dict[str, float]] = []
     done = 0
     for number, stage in enumerate(plan):
