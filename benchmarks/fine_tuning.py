@@ -51,6 +51,7 @@ SCRATCH_SEEDS = {10: 2, 30: 1, 100: 1}
 RENDERING = {"seconds": 5.0, "polyphony": (1, 2), "polyphony_decay": 0.6}
 POOL, TEST, FRESH = 1200, 240, 200
 TRIALS = 30
+FORGETTING_EPOCHS = 4
 CONTENDERS = ("fine_tuned", "musicnn", "scratch")
 NAMES = {
     "fine_tuned": "`hmic-mobile`, fine-tuned",
@@ -304,7 +305,7 @@ def forgetting(pool, mode):
         folk(),
         pool.subset(chosen(pool, 10, 0)),
         keep_old=True,
-        config=FineTuneConfig(mode=mode),
+        config=FineTuneConfig(mode=mode, epochs=FORGETTING_EPOCHS),
     )
     found = {}
     for name, model in (("before", base), ("after", result.model)):

@@ -313,7 +313,7 @@ class _Job:
         """Returns the calibrated model; `result.scores` become those of clips by it."""
         windows, count = self._windows, len(self._clips)
         fitted = fit_calibration(
-            self._taxonomy, self._clips.labels, result.scores, windows.owner
+            self._taxonomy, *_smoothed(self._clips.labels, result.scores, windows.owner)
         )
         calibration = self._with_old_lines(fitted)
         model = calibrated(self._new.model, calibration)
@@ -409,6 +409,34 @@ def _joined(own: Taxonomy, base: Taxonomy) -> Taxonomy:
             f"The old classes cannot be kept beside the new ones: {error} Give shared classes "
             "the parents they have in the base model's taxonomy, or rename them."
         ) from error
+
+
+def _smoothed(
+    labels: Mapping[str, np.ndarray], scores: Scores, owner: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+    """Adds one mistake of each kind a class to what the calibration is fitted on.
+
+    Where a few clips are told apart without a mistake, the likelihood has no end and every
+    answer would become certain. Platt (1999) smooths the labels to the same effect.
+
+    Returns:
+        Labels, scores of windows and the windows' owners, with two clips of one window more.
+    """
+    found: dict[str, np.ndarray] = {}
+    windows: dict[str, np.ndarray] = {}
+    for level, values in labels.items():
+        clips, classes = values.shape
+        wrong, typical = np.full((2, classes), -1.0), np.full((2, classes), 0.5)
+        for i in range(classes):
+            given = values[owner, i]
+            present, absent = given > 0.5, (given >= 0) & (given <= 0.5)
+            if present.any() and absent.any():
+                wrong[:, i] = 1.0, 0.0
+                typical[0, i] = np.median(scores[level][absent, i])
+                typical[1, i] = np.median(scores[level][present, i])
+        found[level] = np.concatenate([values, wrong])
+        windows[level] = np.concatenate([scores[level], typical])
+    return found, windows, np.concatenate([owner, [clips, clips + 1]])
 
 
 def _column_labels(new: Transplant, clips: LabelledClips) -> np.ndarray:

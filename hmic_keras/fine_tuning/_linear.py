@@ -143,9 +143,9 @@ class CrossFit:
     """Classifiers of every fold, fitted without its clips, and the strength they agree on.
 
     Attributes:
-        strength: With the least cross-entropy on clips not fitted on.
+        strength: The one chosen.
         rows: By fold, fitted on the other folds with that strength.
-        losses: That cross-entropy by strength.
+        losses: Cross-entropy on clips not fitted on, summed, by strength.
     """
 
     strength: float
@@ -164,6 +164,10 @@ def cross_fit(
 ) -> CrossFit:
     """Chooses the strength of regularisation by cross-validation over folds of clips.
 
+    It is the strongest whose cross-entropy on clips not fitted on is within one standard error
+    of the least (Breiman et al., "Classification and Regression Trees", 1984). The clips it is
+    used on will differ more than the folds do, and what is simpler bears that better.
+
     Args:
         examples: What to fit on.
         windows: The clips' windows.
@@ -174,26 +178,29 @@ def cross_fit(
         strengths: To choose from.
     """
     fitted: dict[float, list[Rows]] = {}
-    losses = dict.fromkeys(sorted(strengths, reverse=True), 0.0)
+    costs = {strength: np.zeros(len(labels)) for strength in sorted(strengths, reverse=True)}
     for number in range(int(fold.max()) + 1):
         held = fold == number
         rest, part = examples.without(held), windows.of(held)
         inside = held[windows.owner]
         rows: Rows | None = None
-        for strength in losses:  # the strongest first: each is a start for the next
+        for strength in costs:  # the strongest first: each is a start for the next
             rows = fit_rows(rest, prior, strength, rows)
             fitted.setdefault(strength, []).append(rows)
             scores = part.means(rows.probabilities(features[inside]), len(labels))[held]
-            losses[strength] += surprise(labels[held], scores)
+            costs[strength][held] = surprise(labels[held], scores)
+    losses = {strength: float(values.sum()) for strength, values in costs.items()}
     best = min(losses, key=lambda strength: losses[strength])
-    return CrossFit(best, tuple(fitted[best]), losses)
+    error = float(costs[best].std(ddof=1)) * np.sqrt(len(labels))
+    chosen = max(one for one, loss in losses.items() if loss <= losses[best] + error)
+    return CrossFit(chosen, tuple(fitted[chosen]), losses)
 
 
-def surprise(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Returns the sum of the binary cross-entropy over observed labels."""
+def surprise(labels: np.ndarray, scores: np.ndarray) -> NDArray[np.float64]:
+    """Returns each clip's binary cross-entropy, summed over its observed labels."""
     inside = np.clip(scores, 1e-6, 1 - 1e-6)
     costs = -(labels * np.log(inside) + (1 - labels) * np.log1p(-inside))
-    return float(costs[labels >= 0].sum())
+    return np.where(labels >= 0, costs, 0.0).sum(axis=1)
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:

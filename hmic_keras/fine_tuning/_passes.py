@@ -236,7 +236,7 @@ def _let_learn(model: HierarchicalModel, names: frozenset[str] | None) -> None:
 def _loss(observed: Mapping[str, np.ndarray], scores: Scores, windows: Windows) -> float:
     total, count = 0.0, 0
     for level, labels in observed.items():
-        total += surprise(labels, windows.means(scores[level], len(labels)))
+        total += surprise(labels, windows.means(scores[level], len(labels))).sum()
         count += int((labels >= 0).sum())
     return total / max(1, count)
 
