@@ -13,7 +13,7 @@ Writes `benchmarks/results/backbones.json` and the table in `docs/backbones.md`.
   convolutions and matrix products, those of the mel filters included. Sums, activations and
   the FFT are left out.
 - Training: seconds for 1,000 crops, from the median step of batches of noise, after one
-  step of warming up; freed memory is kept, as the command line does.
+  step of warming up; freed memory is kept and oneDNN used, as the command line does.
 - Latency: median milliseconds of one crop in TensorFlow Lite on one thread.
 """
 
@@ -93,16 +93,20 @@ def _named_axes(axes, shape):
 
 
 def measure(name, steps):
+    from hmic_keras.cli._terminal import keep_freed_memory, use_onednn
+
+    # Before TensorFlow is imported, which reads the environment then.
+    keep_freed_memory()
+    use_onednn()
+
     import keras
     import numpy as np
     import tensorflow as tf
 
     import hmic_keras as hk
-    from hmic_keras.cli._terminal import keep_freed_memory
     from hmic_keras.explain import time_scores
     from hmic_keras.training import compile_options
 
-    keep_freed_memory()
     keras.utils.set_random_seed(0)
     taxonomy = hk.Taxonomy.load("openmic")
     model = hk.build_model(taxonomy, backbone=name, method="f2ca")

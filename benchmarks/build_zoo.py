@@ -1,17 +1,18 @@
-"""Makes a folder of the model zoo from a trained model.
+"""Makes a folder of the model zoo from a trained model, or from several as one.
 
-    python benchmarks/build_zoo.py MODEL --about CARD.yaml --validation labels.csv --out FOLDER
-        [--sets FOLDER] [--real FOLDER] [--corrupted]
+    python benchmarks/build_zoo.py MODEL... --about CARD.yaml --validation labels.csv...
+        --out FOLDER [--sets FOLDER] [--real FOLDER] [--corrupted]
         [--shifted] [--formats keras,savedmodel,float16,dynamic_int8]
 
-Calibrates the model and chooses its thresholds on the validation clips (more than one table
-may be given), scores it on the test sets of `evaluate_zoo.py`, exports it, and writes the
-model card. What the model learned from must not be among the validation clips.
+Several models become an ensemble, the mean of their logits. Calibrates the model and chooses
+its thresholds on the validation clips (more than one table may be given), scores it on the test
+sets of `evaluate_zoo.py`, exports it, and writes the model card. What the model learned from
+must not be among the validation clips.
 """
 
 import argparse
+import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 import evaluate_zoo
@@ -19,28 +20,14 @@ import evaluate_zoo
 
 def joined(tables, taxonomy):
     """Returns the clips of several label tables as one."""
-    from hmic_keras.data.sources.folder import read_clips
+    from hmic_keras.data.sources.folder import LabelledClips, read_clips
 
-    return together([read_clips(table, taxonomy) for table in tables])
-
-
-def together(parts):
-    """Returns several sets of clips as one."""
-    import numpy as np
-
-    from hmic_keras.data.sources.folder import LabelledClips
-
-    taxonomy = parts[0].taxonomy
-    labels = {
-        level: np.concatenate([part.labels[level] for part in parts])
-        for level in taxonomy.levels
-    }
-    return LabelledClips(taxonomy, tuple(path for part in parts for path in part.paths), labels)
+    return LabelledClips.joined([read_clips(table, taxonomy) for table in tables])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("model")
+    parser.add_argument("models", nargs="+")
     parser.add_argument("--about", required=True)
     parser.add_argument("--validation", nargs="+", required=True)
     parser.add_argument("--out", required=True)
@@ -50,17 +37,21 @@ def main() -> None:
     )
     parser.add_argument("--formats", default="keras,savedmodel,float16,dynamic_int8")
     arguments = parser.parse_args()
-    from hmic_keras import load_model
+    from hmic_keras import ensemble, load_model
+    from hmic_keras.data.sources.folder import LabelledClips
     from hmic_keras.publishing import About, calibrate, publish
 
-    model = load_model(arguments.model)
+    models = [load_model(name) for name in arguments.models]
+    name = Path(arguments.out).name.replace("-", "_")
+    model = models[0] if len(models) == 1 else ensemble(models, name=name)
     tests = evaluate_zoo.test_sets(model.taxonomy, arguments)
     validation = joined(arguments.validation, model.taxonomy)
     if arguments.shifted:
         # Answers are less sure on sound unlike that of training; so they should say.
-        with tempfile.TemporaryDirectory() as folder:
-            bad = evaluate_zoo.corrupted(validation, Path(folder), seed=1)
-            model = calibrate(model, together([validation, bad]))
+        tables = b"".join(Path(table).read_bytes() for table in arguments.validation)
+        place = arguments.sets / f"shifted-{hashlib.sha256(tables).hexdigest()[:12]}"
+        bad = evaluate_zoo.corrupted(validation, place, seed=1)
+        model = calibrate(model, LabelledClips.joined([validation, bad]))
     results = publish(
         model,
         arguments.out,

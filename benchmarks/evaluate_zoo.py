@@ -112,20 +112,24 @@ def corrupted(clips, folder: Path, seed: int = 0):
     from hmic_keras.data.sources.folder import LabelledClips
     from hmic_keras.layers import Augmentation
 
+    changed_clips = LabelledClips(
+        clips.taxonomy,
+        tuple(folder / f"{index:05d}.flac" for index in range(len(clips))),
+        clips.labels,
+    )
+    if all(path.is_file() for path in changed_clips.paths):
+        return changed_clips
     on_host = HostAugmentation(**CORRUPTION["host"])
     device = Augmentation.from_spec({"waveform": CORRUPTION["waveform"]}, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for index, source in enumerate(clips.paths):
-        path = folder / f"{index:05d}.flac"
-        paths.append(path)
+    for index, (source, path) in enumerate(zip(clips.paths, changed_clips.paths, strict=True)):
         # Drawn whether it is there or not, so that a clip is the same after a pause.
         rng = np.random.default_rng([seed, index])
         waveform = on_host(load_audio(source), rng)
         (changed, _) = device((waveform[np.newaxis], {}), training=True)
         if not path.is_file():
             soundfile.write(path, np.asarray(changed)[0], 16000, subtype="PCM_16")
-    return LabelledClips(clips.taxonomy, tuple(paths), clips.labels)
+    return changed_clips
 
 
 def score(model: str, sets: dict) -> dict:

@@ -26,7 +26,7 @@ CLIP = ROOT / "hmic_keras" / "data" / "demo" / "test" / "clips" / "00000.ogg"
 ANSWER = """
 import json, sys
 import hmic_keras as hk
-answer = hk.Predictor("hmic-demo", format="float32").predict(sys.argv[1]).to_dict()
+answer = hk.Predictor(format="float32").predict(sys.argv[1]).to_dict()
 heavy = {"tensorflow", "keras", "pandas", "scipy", "sklearn", "matplotlib"}
 assert not heavy & set(sys.modules)
 print(json.dumps(answer))

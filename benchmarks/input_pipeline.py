@@ -29,12 +29,16 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+# As the command line has it.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
 import keras
 import numpy as np
 import tensorflow as tf
 from read_records import synthesise
 
 import hmic_keras as hk
+from hmic_keras.cli._terminal import keep_freed_memory
 from hmic_keras.data import LabelledClips, make_dataset, prepare_clips
 from hmic_keras.data.augmentation import HostAugmentation
 
@@ -78,6 +82,7 @@ def main():
     parser.add_argument("--clips", type=int, default=512)
     parser.add_argument("--epochs", type=int, default=3)
     arguments = parser.parse_args()
+    keep_freed_memory()
     taxonomy = hk.Taxonomy.load("openmic")
     random = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:

@@ -20,6 +20,7 @@ _HOMES = {
     "Predictor": "inference",
     "Taxonomy": "taxonomy",
     "build_model": "models",
+    "ensemble": "ensembles",
     "load_model": "zoo",
 }
 
@@ -32,6 +33,7 @@ __all__ = [
     "build_model",
     "config",
     "data",
+    "ensemble",
     "errors",
     "evaluation",
     "explain",
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
         training,
         zoo,
     )
+    from .ensembles import ensemble
     from .errors import HmicError
     from .inference import Predictor
     from .label_map import LabelMap

@@ -101,7 +101,7 @@ def predict_files(
 
     Example:
         >>> import hmic_keras as hk
-        >>> (result,) = predict_files(hk.Predictor("hmic-demo"), ["nowhere.wav"])
+        >>> (result,) = predict_files(hk.Predictor("hmic-mobile"), ["nowhere.wav"])
         >>> print(result.outcome)
         nowhere.wav: no such file. Check the path.
     """

@@ -139,6 +139,9 @@ class ModelConfig(_Config):
         consistent: Whether answers are mended so that no class is below a descendant.
         precision: Keras dtype policy of the layers: `"float32"`, `"mixed_float16"` (GPUs)
             or `"mixed_bfloat16"` (recent GPUs, TPUs). Answers stay float32.
+        start: Name or path of a trained model with the same backbone and audio settings, of
+            any taxonomy, from whose backbone training starts; None starts from nothing.
+        frozen: Whether that backbone stays as it is and only what follows it learns.
 
     Raises:
         HmicError: If a value is out of range.
@@ -156,6 +159,8 @@ class ModelConfig(_Config):
     spec_augment: Mapping[str, Any] | None = None
     consistent: bool = False
     precision: str = "float32"
+    start: str | None = None
+    frozen: bool = False
 
     def __post_init__(self) -> None:
         for name in ("backbone", "method"):
@@ -170,6 +175,12 @@ class ModelConfig(_Config):
         )
         self._require_choice("consistent", True, False)
         self._require_choice("precision", "float32", "mixed_float16", "mixed_bfloat16")
+        named = self.start is None or (isinstance(self.start, str) and bool(self.start))
+        self._require("start", "the name or path of a model, or None", named)
+        self._require_choice("frozen", True, False)
+        self._require(
+            "frozen", "False without `start`", self.start is not None or not self.frozen
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,7 +40,8 @@ def attention_maps(model: Any, waveforms: Any, level: str | None = None) -> np.n
 
     Example:
         >>> import hmic_keras as hk
-        >>> maps = attention_maps(hk.load_model("hmic-demo"), np.zeros((1, 16000), "float32"))
+        >>> clips = np.zeros((1, 16000), "float32")
+        >>> maps = attention_maps(hk.load_model("hmic-mobile"), clips)
         >>> maps.shape, bool(np.allclose(maps.sum(axis=-1), 1, atol=1e-5))
         ((1, 7, 20), True)
     """
@@ -153,7 +154,7 @@ def time_scores(
     Example:
         >>> import hmic_keras as hk
         >>> clip = np.zeros(32000, "float32")
-        >>> seconds, scores = time_scores(hk.load_model("hmic-demo"), clip)
+        >>> seconds, scores = time_scores(hk.load_model("hmic-mobile"), clip)
         >>> seconds[:3].tolist(), scores["coarse"].shape
         ([0.07, 0.23, 0.39], (13, 7))
     """

@@ -99,7 +99,7 @@ class Predictor:
         >>> import numpy as np
         >>> import hmic_keras as hk
         >>> noise = np.random.default_rng(0).normal(0, 0.1, 32000)
-        >>> result = hk.Predictor("hmic-demo").predict(noise, sample_rate=8000)
+        >>> result = hk.Predictor("hmic-mobile").predict(noise, sample_rate=8000)
         >>> result.probabilities["coarse"].shape
         (7,)
     """

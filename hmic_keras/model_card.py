@@ -20,7 +20,8 @@ _MEANS = {
     "map_baseline": "chance",
     "roc_auc": "ROC-AUC",
     "f1": "F1",
-    "calibration_error": "ECE",
+    "calibration_error_micro": "ECE",
+    "calibration_error": "ECE by class",
 }
 
 
@@ -122,8 +123,9 @@ def _results(manifest: Mapping[str, Any], tests: Mapping[str, Any]) -> str:
         "## Results",
         _fill(
             "Means over classes. mAP is mean average precision, chance the mAP of a random "
-            "order, F1 that at the model's thresholds, ECE the expected calibration error by "
-            "class (15 bins)."
+            "order, F1 that at the model's thresholds. ECE is the expected calibration error "
+            "(15 bins) of all answers of a level; by class it is the mean of the errors of its "
+            "classes, in which one that scores too high and one too low do not even out."
         ),
         _table(["test set", "level", *_MEANS.values()], rows),
     ]

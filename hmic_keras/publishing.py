@@ -8,8 +8,10 @@ manifest, `model_card` makes the card.
 import dataclasses
 import itertools
 import os
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -154,12 +156,14 @@ def publish(
     model = as_float32(model)
     if "calibration" not in model.manifest:
         model = calibrate(model, validation, progress)
-    predictor = Predictor(model)
-    results: dict[str, Any] = {"silence": measure_silence(predictor), "tests": {}}
-    for name, clips in tests.items():
-        results["tests"][name] = measure(
-            predictor, clips, examples=name in examples, progress=_step(progress, name, clips)
-        )
+    results: dict[str, Any] = {"tests": {}}
+    with _as_file(model) as predictor:
+        results["silence"] = measure_silence(predictor)
+        for name, clips in tests.items():
+            step = _step(progress, name, clips)
+            results["tests"][name] = measure(
+                predictor, clips, examples=name in examples, progress=step
+            )
     headline = {
         name: {level: round(scores["map"], 4) for level, scores in test["levels"].items()}
         for name, test in results["tests"].items()
@@ -202,14 +206,16 @@ def calibrate(
         LabelError: If the clips are of another taxonomy.
         ModelError: If the model is calibrated already.
     """
-    predictor, taxonomy = Predictor(model), model.taxonomy
+    taxonomy = model.taxonomy
     _check_taxonomy(taxonomy, validation)
     step = None if progress is None else _step(progress, "calibrate", validation)
-    windows, owner = _windows(predictor, validation, step)
+    with _as_file(model) as predictor:
+        windows, owner = _windows(predictor, validation, step)
+        silent = predictor.score_windows(_quiet(predictor))
     calibration = fit_calibration(taxonomy, validation.labels, windows, owner)
     scores = _by_clip(apply_calibration(taxonomy, windows, calibration), owner)
     thresholds = choose_thresholds(validation.labels, scores)
-    quiet = apply_calibration(taxonomy, predictor.score_windows(_quiet(predictor)), calibration)
+    quiet = apply_calibration(taxonomy, silent, calibration)
     result = calibrated(model, calibration)
     result.update_manifest(thresholds=above_silence(thresholds, quiet, _ALLOWED))
     return result
@@ -279,6 +285,14 @@ def measure_silence(
             for kind in dict.fromkeys(kinds)
         },
     }
+
+
+@contextmanager
+def _as_file(model: HierarchicalModel) -> Iterator[Predictor]:
+    """Predicts by the model's float32 file: the same answers, much sooner."""
+    with tempfile.TemporaryDirectory(prefix="hmic-publish-") as folder:
+        export_model(model, Path(folder) / "model", formats=("float32",))
+        yield Predictor(Path(folder) / "model", format="float32")
 
 
 def _quiet(predictor: Predictor) -> np.ndarray:

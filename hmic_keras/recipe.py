@@ -46,9 +46,10 @@ class Recipe:
         data: Label table or prepared folder to train on; None for the demo corpus. In a file,
             this and the other paths are relative to the file's folder. With `training.stems`,
             a corpus rendered with stems.
-        render: Corpora to render first, for `training.stems`: for each the arguments of
-            `data.render_corpus`, of which `soundfont` (the name of an installed file, or a
-            path) and `clips` must be there.
+        render: Corpora to render first, which are trained on besides `data`: for each the
+            arguments of `data.render_corpus`, of which `soundfont` (the name of an installed
+            file, or a path) and `clips` must be there. With `training.stems` their stems are
+            mixed anew for every step, else the clips are taken as they are.
         validation: The same of clips to validate on; None holds a share of `data` out.
         model: What is built.
         training: How it is trained.
@@ -94,10 +95,6 @@ class Recipe:
             raise HmicError(
                 "`render` of a recipe must list corpora, each with its 'soundfont' and number "
                 f"of 'clips'. Received: {brief(self.render)}"
-            )
-        if self.render and not self.training.stems:
-            raise HmicError(
-                "`render` of a recipe makes stems; say in `training.stems` how to mix them."
             )
         # Plain copies that nobody else can change, and that YAML can write.
         object.__setattr__(self, "render", [dict(one) for one in self.render])

@@ -18,7 +18,7 @@ from .errors import ModelError, first_line
 if TYPE_CHECKING:
     from .hierarchical_model import HierarchicalModel
 
-DEFAULT_MODEL = "hmic-demo"
+DEFAULT_MODEL = "hmic-mobile"
 MANIFEST = "manifest.json"
 VARIABLE = "HMIC_ZOO"
 FILES: Mapping[str, str] = {
@@ -112,7 +112,7 @@ def models(zoo: ZooPath = None) -> list[ZooModel]:
         ModelError: If there is no such folder, or a manifest cannot be read.
 
     Example:
-        >>> [model.taxonomy for model in models() if model.name == "hmic-demo"]
+        >>> [model.taxonomy for model in models() if model.name == "hmic-mobile"]
         ['openmic']
     """
     return [_describe(name, resolve(name, zoo)) for name in names(zoo)]
@@ -183,7 +183,7 @@ def load_model(
 
     Example:
         >>> import hmic_keras as hk
-        >>> hk.load_model("hmic-demo").taxonomy.name
+        >>> hk.load_model("hmic-mobile").taxonomy.name
         'openmic'
     """
     path = resolve(name_or_path, zoo)

@@ -214,10 +214,10 @@ def test_class_maps_that_name_no_column(tmp_path, openmic_archive, column):
 
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory):
-    """The manifest and the smallest file of the packaged model."""
+    """The manifest and the smallest file of the smallest packaged model."""
     folder = tmp_path_factory.mktemp("model")
     for name in ("manifest.json", "model.tflite"):
-        shutil.copy(zoo.resolve() / name, folder)
+        shutil.copy(zoo.resolve("hmic-demo") / name, folder)
     return folder
 
 

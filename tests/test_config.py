@@ -120,6 +120,10 @@ def test_train_settings_out_of_range(settings, named):
         ({"spec_augment": []}, "spec_augment"),
         ({"consistent": 1}, "consistent"),
         ({"precision": "float16"}, "precision"),
+        ({"start": ""}, "start"),
+        ({"start": 3}, "start"),
+        ({"frozen": 1, "start": "mine"}, "frozen"),
+        ({"frozen": True}, "frozen"),
     ],
 )
 def test_model_settings_out_of_range(settings, named):

@@ -159,6 +159,13 @@ np.savez("out.npz", **answers)
             np.testing.assert_allclose(found, expected[level], atol=1e-5)
 
 
+def test_a_savedmodel_holds_every_weight_once(small_model, tmp_path):
+    export_saved_model(small_model, tmp_path / "once")
+    (stored,) = (tmp_path / "once" / "variables").glob("variables.data*")
+    # And a graph of the objects, which is no weight.
+    assert stored.stat().st_size < 1.5 * 4 * small_model.count_params() + 20_000
+
+
 def test_a_savedmodel_can_have_a_fixed_shape(small_model, tmp_path):
     import tensorflow as tf
 

@@ -381,6 +381,25 @@ def test_a_format_that_cannot_be_kept_may_be_left_out(small, tmp_path):
     assert sorted(os.listdir(tmp_path / "out")) == ["manifest.json", "model.tflite"]
 
 
+def test_a_model_with_nothing_to_quantise_is_refused(openmic, tmp_path):
+    # The voices are products of matrices of their own, which stay float.
+    model = hk.build_model(
+        openmic, backbone="mlp", method="chorus", input="embedding", input_shape=(8,)
+    )
+    inputs = np.random.default_rng(0).normal(0, 1, (6, 8)).astype("float32")
+    for name in ("dynamic_int8", "static_int8"):
+        with pytest.raises(ModelError, match=f"`{name}` quantises conv.*float16"):
+            export_model(
+                model,
+                tmp_path / "out",
+                formats=[name],
+                waveforms=inputs,
+                calibration=inputs,
+                evaluation=None,
+            )
+    assert os.listdir(tmp_path) == []
+
+
 def test_an_export_that_answers_nan_is_refused(tmp_path):
     model = make_model()
     weights = model.get_weights()

@@ -218,6 +218,23 @@ def test_a_subset_keeps_order_and_pairing():
     np.testing.assert_array_equal(part.labels["fine"], fine[[4, 0]])
 
 
+def test_sets_are_joined_in_order():
+    first, second = make_clips([[1, 0, 0, 0, 0]]), make_clips([[0, -1, 1, 0, 0]] * 2)
+    found = LabelledClips.joined([first, second])
+    assert found.paths == first.paths + second.paths
+    np.testing.assert_array_equal(found.labels["fine"][:, 2], [0, 1, 1])
+    assert found.events is None
+    notes = (np.array([[0, 0.5, 1.0]], np.float32),)
+    played = LabelledClips(TAXONOMY, first.paths, first.labels, notes)
+    assert LabelledClips.joined([played, first]).events is None
+    (one, two) = LabelledClips.joined([played, played]).events
+    np.testing.assert_array_equal(one, two)
+    other = LabelledClips(Taxonomy.from_dict({"brass": ["horn"]}), ["a.wav"], {"fine": [[1]]})
+    for parts in ([], [first, other]):
+        with pytest.raises(LabelError, match="at least one set of clips, all of one taxonomy"):
+            LabelledClips.joined(parts)
+
+
 def test_a_split_is_a_partition_that_a_seed_repeats():
     clips = make_clips((np.random.default_rng(0).random((200, 5)) < 0.3).astype(float))
     rest, held = clips.split(0.2, seed=3)

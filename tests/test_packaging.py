@@ -71,7 +71,7 @@ def test_the_wheel_holds_the_default_model_whole_and_describes_the_others(setup)
 
 
 def test_models_and_corpus_are_there(setup):
-    assert (ROOT / "saved_models" / "hmic-demo" / "model.tflite").is_file()
+    assert (ROOT / "saved_models" / zoo.DEFAULT_MODEL / "model.tflite").is_file()
     assert len(list((ROOT / "hmic_keras" / "data" / "demo").rglob("*.ogg"))) == 510
 
 

@@ -332,12 +332,6 @@ class TestRefusals:
         with pytest.raises(HmicError, match="`render` of a recipe must list"):
             Recipe(render=render, training=TrainConfig(stems={"steps": 1}))
 
-    def test_a_recipe_that_renders_for_nothing(self):
-        from hmic_keras.recipe import Recipe
-
-        with pytest.raises(HmicError, match=r"training\.stems"):
-            Recipe(render=[{"soundfont": "a.sf2", "clips": 3}])
-
 
 def test_a_soundfont_is_found_by_its_name(tmp_path, monkeypatch):
     (tmp_path / "mine.sf2").write_bytes(b"RIFF")
@@ -365,3 +359,34 @@ def test_a_recipe_renders_its_corpora_once(tmp_path):
     assert (made / "stems.csv").is_file()
     (corpus,) = result.model.manifest["provenance"]["corpora"]
     assert corpus["soundfont"]["file"] == "TimGM6mb.sf2"
+
+
+@pytest.mark.synth
+@pytest.mark.slow
+def test_a_recipe_renders_clips_where_it_does_not_mix_stems(tmp_path):
+    from hmic_keras.data import demo_clips
+    from hmic_keras.data.sources.folder import write_labels
+    from hmic_keras.recipe import Recipe
+
+    own = demo_clips("train").subset(range(3))
+    table = tmp_path / "labels.csv"
+    write_labels(table, own.paths, own.taxonomy, own.labels)
+    corpus = {"soundfont": "TimGM6mb.sf2", "clips": 4, "seconds": 2.0}
+    recipe = Recipe.from_dict(
+        {
+            "data": str(table),
+            "model": {"method": "gmp", "backbone_options": {"width": 2}},
+            "render": [{**corpus, "seed": 1}, {**corpus, "seed": 2}],
+            "training": {"epochs": 1, "crop_seconds": 1.0, "validation_fraction": 0.0},
+        }
+    )
+    result = training.run_recipe(recipe, tmp_path / "out")
+    corpora = tmp_path / "out" / "run" / "corpora"
+    assert not (corpora / "00" / "stems").exists()
+    assert result.model.manifest["training"]["clips"] == 3 + 4 + 4
+    provenance = result.model.manifest["provenance"]
+    assert [one["settings"]["seed"] for one in provenance["corpora"]] == [1, 2]
+    assert provenance["table"] == "labels.csv"
+    times = [path.stat().st_mtime_ns for path in sorted(corpora.rglob("*.ogg"))]
+    training.run_recipe(recipe, tmp_path / "out")
+    assert [path.stat().st_mtime_ns for path in sorted(corpora.rglob("*.ogg"))] == times

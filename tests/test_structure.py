@@ -47,6 +47,7 @@ FLOORS = {
     "heads": 2,
     "models": 2,
     "calibration": 2,
+    "ensembles": 2,
     "zoo": 2,
     "training": 3,
     "_backends": 3,

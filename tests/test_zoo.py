@@ -18,6 +18,7 @@ from hmic_keras.model_card import model_card
 
 ROOT = Path(hk.__file__).parents[1]
 PACKAGED = sorted(p.parent.name for p in (ROOT / "saved_models").glob("*/manifest.json"))
+PUBLISHED = [name for name in PACKAGED if name != "hmic-demo"]
 
 
 def run(code, cwd):
@@ -168,7 +169,7 @@ def test_the_command_lists_them(own, hmic):
     done = hmic("models", "--zoo", own)
     assert done.code == 0
     assert "mine" in done.out
-    assert "hmic-demo ●" in done.out
+    assert "hmic-mobile ●" in done.out
     listed = json.loads(hmic("models", "--zoo", own, "--json").out)
     assert [one["name"] for one in listed] == zoo.names(own)
     assert [one["name"] for one in listed if one["default"]] == [zoo.DEFAULT_MODEL]
@@ -211,16 +212,20 @@ def test_every_model_has_all_files_and_a_true_manifest(name):
 
 @pytest.mark.parametrize("name", PACKAGED)
 def test_every_model_loads_and_its_formats_agree(name):
+    manifest = manifest_of(name)
     predictor = hk.Predictor(name, format="keras")
     clip = demo_clips("test").paths[0]
     expected = predictor.predict(clip).probabilities
-    for form in set(manifest_of(name)["files"]) & {"float32", "float16"}:
+    assert set(expected) == set(manifest["class_order"])
+    for form in set(manifest["files"]) - {"keras"}:
         found = hk.Predictor(name, format=form).predict(clip).probabilities
         for level, values in expected.items():
-            np.testing.assert_allclose(found[level], values, atol=5e-3)
+            # What the export measured on its own windows, and some more for this clip.
+            allowed = 0.1 if "int8" in form else 5e-3
+            np.testing.assert_allclose(found[level], values, atol=allowed, err_msg=form)
 
 
-@pytest.mark.parametrize("name", [name for name in PACKAGED if name != "hmic-demo"])
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_a_published_model_is_described_by_what_was_measured(name):
     folder, manifest = zoo.resolve(name), manifest_of(name)
     assert {"keras", "savedmodel", "float16", "dynamic_int8"} <= set(manifest["files"])
@@ -233,6 +238,14 @@ def test_a_published_model_is_described_by_what_was_measured(name):
     assert manifest["calibration"]
 
 
+def test_the_tables_in_the_documentation_are_those_of_the_results(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import zoo_table
+
+    for document in zoo_table.DOCUMENTS:
+        assert document.read_text("utf-8") == zoo_table.with_table(document)
+
+
 def test_the_mobile_model_is_small():
     assert manifest_of("hmic-mobile")["zoo"]["parameters"] <= 600_000
     (found,) = (one for one in zoo.models() if one.name == "hmic-mobile")
@@ -243,7 +256,7 @@ def test_the_mobile_model_is_small():
 def test_the_packaged_model_hears_the_test_clips(form):
     predictor = hk.Predictor(format=form)
     assert predictor.taxonomy == hk.Taxonomy.load("openmic")
-    clips = demo_clips("test").subset(range(0, 100, 2))
+    clips = demo_clips("test").subset(range(0, 100, 4))
     report = hk.evaluation.evaluate(predictor, clips)
     for level, factor in (("fine", 2.5), ("coarse", 1.5)):
         scores = report.results["levels"][level]
@@ -251,6 +264,7 @@ def test_the_packaged_model_hears_the_test_clips(form):
 
 
 def test_the_packaged_model_loads_by_name(openmic):
-    model = hk.load_model("hmic-demo")
+    model = hk.load_model()
     assert model.taxonomy == openmic
+    assert model.name == hk.load_model("hmic-mobile").name
     assert model.manifest["method"]["name"] == "f2ca"

@@ -16,7 +16,7 @@ const VARIANTS = ["litert_wasm_internal", "litert_wasm_compat_internal"];
 
 const { values: options } = parseArgs({
   options: {
-    model: { type: "string", default: join(REPOSITORY, "saved_models/hmic-demo") },
+    model: { type: "string", default: join(REPOSITORY, "saved_models/hmic-mobile") },
     file: { type: "string", default: "model.tflite" },
     example: {
       type: "string",

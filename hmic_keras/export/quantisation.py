@@ -48,10 +48,15 @@ def quantise(
 
     Raises:
         MissingDependencyError: If ai-edge-quantizer is not installed.
-        ModelError: If the scheme is unknown.
+        ModelError: If the scheme is unknown, or the model has nothing to quantise.
     """
     if scheme not in SCHEMES:
         raise ModelError(f"`scheme` must be one of {list(SCHEMES)}. Received: {scheme!r}")
+    if not weighted_operations(content, keep_float):
+        raise ModelError(
+            f"`{scheme}` quantises convolutions and dense layers, and the model has none. "
+            "Export float32 or float16."
+        )
     recipe = _recipe(scheme, [_layer(name) for name in keep_float], keep_operations)
     tool = _tools()[0].Quantizer(content, recipe)
     with _silence():

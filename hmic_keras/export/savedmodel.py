@@ -41,14 +41,23 @@ def export_saved_model(
     shape = (batch_size, *(tensor.shape[1:] if input_shape is None else input_shape))
     signature = [keras.InputSpec(shape=shape, dtype="float32", name=tensor.name)]
     archive = keras.export.ExportArchive()
-    archive.track_and_add_endpoint("serve", model, signature)
+    _add(archive, "serve", model, signature)
     for name in extras:
         outputs = extra_outputs(model, [name])
         if name == "attention_maps":
             outputs = {key.removeprefix("attention_"): value for key, value in outputs.items()}
-        archive.track_and_add_endpoint(name, keras.Model(model.input, outputs), signature)
+        _add(archive, name, keras.Model(model.input, outputs), signature)
     with atomic_path(path) as temporary:
         archive.write_out(temporary, verbose=False)
+
+
+def _add(archive: Any, name: str, model: Any, signature: Any) -> None:
+    if keras.config.backend() == "tensorflow":
+        # The archive finds the variables that an endpoint uses; told of the model besides, it
+        # writes every weight twice.
+        archive.add_endpoint(name, model.__call__, signature)
+    else:
+        archive.track_and_add_endpoint(name, model, signature)
 
 
 def with_extras(model: Any, extras: Sequence[str]) -> Any:

@@ -14,6 +14,7 @@ from .ensemble_dense import EnsembleDense
 from .fine_to_coarse_attention import FineToCoarseAttention
 from .grouped_max_pool import GroupedMaxPool
 from .log_mel_spectrogram import LogMelSpectrogram
+from .logit_mean import LogitMean
 from .max_constraint import MaxConstraint
 from .mixup import Mixup
 from .random_band_limit import RandomBandLimit
@@ -36,6 +37,7 @@ __all__ = [
     "FineToCoarseAttention",
     "GroupedMaxPool",
     "LogMelSpectrogram",
+    "LogitMean",
     "MaxConstraint",
     "Mixup",
     "RandomBandLimit",

@@ -212,9 +212,26 @@ def rescaled_odds(scores: Any, scale: np.ndarray, offset: np.ndarray) -> Any:
     Returns:
         `(..., classes)`.
     """
+    return ops.sigmoid(_logits(scores) * scale.astype("float32") + offset.astype("float32"))
+
+
+def mean_odds(scores: Any, shares: Sequence[float]) -> Any:
+    """Joins probabilities by the weighted mean of their logits.
+
+    Args:
+        scores: float32 probabilities `(..., models, classes)`.
+        shares: Weight of each model; they sum to 1.
+
+    Returns:
+        `(..., classes)`.
+    """
+    weights = np.array(shares, "float32")[:, np.newaxis]
+    return ops.sigmoid(ops.sum(_logits(scores) * weights, axis=-2))
+
+
+def _logits(scores: Any) -> Any:
     inside = ops.clip(scores, 1e-7, 1.0 - 1e-7)
-    logits = ops.log(inside) - ops.log1p(-inside)
-    return ops.sigmoid(logits * scale.astype("float32") + offset.astype("float32"))
+    return ops.log(inside) - ops.log1p(-inside)
 
 
 def residual_attention(values: Any, queries: Any, residual_weight: float) -> Any:

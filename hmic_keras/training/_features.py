@@ -45,7 +45,8 @@ def head_of(model: HierarchicalModel) -> HierarchicalModel:
     if before.trainable_weights:
         raise ModelError(
             "`feature_passes` computes features once, so the backbone must not learn; give "
-            "backbone_options={'trainable': False}, or feature_passes=0. Received: "
+            "backbone_options={'trainable': False}, or `start` and `frozen`, or "
+            "feature_passes=0. Received: "
             f"{len(before.trainable_weights)} trainable weights before the head"
         )
     try:
@@ -80,7 +81,8 @@ def pooled_features(
     """
     extract = keras.Model(model.inputs, model.get_layer(CLIP_POOL).output)
     # Of a musicnn file the name is recorded, so weights of another name are other features.
-    before = {key: model.manifest[key] for key in ("audio", "backbone")}
+    parts = ("audio", "backbone", "start")
+    before = {key: model.manifest[key] for key in parts if key in model.manifest}
     found = []
     for number, open_pass in enumerate(passes):
         key = json.dumps({**before, **identity, "pass": number}, sort_keys=True)

@@ -23,6 +23,7 @@ from ..hierarchical_model import HierarchicalModel
 from ..models import build_model
 from . import _callbacks, _options
 from ._run import Run, digest, write_history
+from ._start import start_from
 
 _LOG = logging.getLogger("hmic_keras")
 
@@ -93,10 +94,12 @@ def train(
     options = {
         field.name: getattr(settings, field.name)
         for field in dataclasses.fields(settings)
-        if field.name != "precision"
+        if field.name not in ("precision", "start", "frozen")
     }
     with _policy(settings.precision):
         built = build_model(clips.taxonomy, **options)
+    if settings.start is not None:
+        start_from(built, settings.start, frozen=settings.frozen)
     return fit(
         built,
         clips,
@@ -347,8 +350,8 @@ def _identity(
 
 def model_identity(model: HierarchicalModel) -> dict[str, Any]:
     """Returns what makes a model, but for its weights."""
-    parts = ("taxonomy_hash", "input", "audio", "backbone", "method")
-    return {name: model.manifest[name] for name in parts}
+    parts = ("taxonomy_hash", "input", "audio", "backbone", "method", "start")
+    return {name: model.manifest[name] for name in parts if name in model.manifest}
 
 
 def open_run(

@@ -12,6 +12,7 @@ from .._files import read_json
 from ..config import AudioConfig
 from ..data import open_clips, render_corpus
 from ..data.sources import demo
+from ..data.sources.folder import LabelledClips, read_clips
 from ..data.stems import read_stems
 from ..data.synthesis import find_soundfont
 from ..errors import HmicError, ModelError
@@ -100,18 +101,45 @@ def _export(result: TrainingResult, run: Run) -> None:
 def _clips(recipe: Recipe, taxonomy: Taxonomy, run: Run) -> tuple[Any, dict[str, Any]]:
     if recipe.training.stems:
         return _stems(recipe, taxonomy, run)
+    if recipe.render:
+        return _rendered_clips(recipe, taxonomy, run)
     if recipe.data is None:
         return demo.demo_clips("train", taxonomy), dict(demo.PROVENANCE)
     return open_clips(recipe.data, taxonomy), {"table": Path(recipe.data).name}
 
 
 def _stems(recipe: Recipe, taxonomy: Taxonomy, run: Run) -> tuple[Any, dict[str, Any]]:
-    """Renders what the recipe asks for, unless it is there from before, and reads the stems."""
     folders = [] if recipe.data is None else [Path(recipe.data)]
+    folders += _render(recipe, taxonomy, run)
+    rate = (recipe.model.audio or AudioConfig()).sample_rate
+    return read_stems(folders, taxonomy, rate), {"corpora": _sources(folders)}
+
+
+def _rendered_clips(
+    recipe: Recipe, taxonomy: Taxonomy, run: Run
+) -> tuple[LabelledClips, dict[str, Any]]:
+    parts, provenance = [], {}
+    if recipe.data is not None:
+        given = open_clips(recipe.data, taxonomy)
+        if not isinstance(given, LabelledClips):
+            raise HmicError(
+                "`data` of a recipe that renders clips must be a table of labels, since "
+                f"prepared records cannot be joined with them. Received: '{recipe.data}'"
+            )
+        parts.append(given)
+        provenance["table"] = Path(recipe.data).name
+    folders = _render(recipe, taxonomy, run)
+    parts += [read_clips(folder / "labels.csv", taxonomy) for folder in folders]
+    return LabelledClips.joined(parts), {**provenance, "corpora": _sources(folders)}
+
+
+def _render(recipe: Recipe, taxonomy: Taxonomy, run: Run) -> list[Path]:
+    """Renders what the recipe asks for, unless it is there from before."""
+    folders = []
     for number, settings in enumerate(recipe.render):
         folder = run.folder / "corpora" / f"{number:02d}"
         if not folder.exists():
-            options = {"stems": True, **settings}
+            options = {"stems": bool(recipe.training.stems), **settings}
             soundfont = find_soundfont(options.pop("soundfont"))
             _LOG.info("rendering %d clips with %s", options["clips"], soundfont.name)
             try:
@@ -119,12 +147,10 @@ def _stems(recipe: Recipe, taxonomy: Taxonomy, run: Run) -> tuple[Any, dict[str,
             except TypeError as error:
                 raise HmicError(f"`render` of the recipe: {error}") from error
         folders.append(folder)
-    rate = (recipe.model.audio or AudioConfig()).sample_rate
-    sources = [read_json(folder / "manifest.json") for folder in folders]
-    provenance = {
-        "corpora": [
-            {name: source.get(name) for name in ("soundfont", "clips", "settings", "versions")}
-            for source in sources
-        ]
-    }
-    return read_stems(folders, taxonomy, rate), provenance
+    return folders
+
+
+def _sources(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    entries = ("soundfont", "clips", "settings", "versions")
+    manifests = [read_json(folder / "manifest.json") for folder in folders]
+    return [{name: manifest.get(name) for name in entries} for manifest in manifests]

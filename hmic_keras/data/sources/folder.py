@@ -84,6 +84,35 @@ class LabelledClips:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @classmethod
+    def joined(cls, parts: Sequence["LabelledClips"]) -> "LabelledClips":
+        """Returns the clips of several sets as one, in their order.
+
+        Labelled notes are kept where every set has them.
+
+        Args:
+            parts: At least one set; all of one taxonomy.
+
+        Raises:
+            LabelError: If there is none, or taxonomies differ.
+        """
+        if len({part.taxonomy.hash for part in parts}) != 1:
+            names = [part.taxonomy.name for part in parts]
+            raise LabelError(
+                "`parts` must be at least one set of clips, all of one taxonomy. Received: "
+                f"taxonomies {names}"
+            )
+        taxonomy = parts[0].taxonomy
+        every = [part.events for part in parts if part.events is not None]
+        return cls(
+            taxonomy,
+            tuple(path for part in parts for path in part.paths),
+            {lv: np.concatenate([part.labels[lv] for part in parts]) for lv in taxonomy.levels},
+            tuple(notes for events in every for notes in events)
+            if len(every) == len(parts)
+            else None,
+        )
+
     def subset(self, indices: Sequence[int] | np.ndarray) -> "LabelledClips":
         """Returns the clips at `indices`, in that order."""
         chosen = np.asarray(indices, dtype=np.int64)

@@ -1,0 +1,71 @@
+"""Starting from the backbone of a model that is trained already."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..errors import ModelError
+from ..hierarchical_model import HierarchicalModel
+from ..models import CLIP_POOL
+from ..zoo import load_model
+
+
+def start_from(
+    model: HierarchicalModel, source: str | os.PathLike[str], *, frozen: bool = False
+) -> None:
+    """Gives a model the weights of another model's backbone.
+
+    The backbone is everything before the features that are pooled over time. The taxonomies
+    may differ, since the classifiers are not touched. The manifest gets an entry `start`: what
+    the weights are and what they were made from.
+
+    Args:
+        model: The model to change.
+        source: Name or path of the trained model.
+        frozen: Whether the backbone shall not learn, its normalisation included.
+
+    Raises:
+        ModelError: If there is no such model, or the two differ in audio settings or backbone.
+    """
+    trained = load_model(source)
+    parts = ("input", "audio", "backbone")
+    here, there = ({key: one.manifest[key] for key in parts} for one in (model, trained))
+    layers, known = _backbone(model), {layer.name: layer for layer in _backbone(trained)}
+    shapes = {layer.name: _shapes(layer) for layer in layers}
+    if here != there or shapes != {name: _shapes(layer) for name, layer in known.items()}:
+        raise ModelError(
+            f"`start`: the backbone of '{source}' is another one; give the model the same "
+            f"input, audio settings and backbone. Received: {there} for {here}"
+        )
+    content = hashlib.sha256()
+    for layer in layers:
+        layer.set_weights(known[layer.name].get_weights())
+        layer.trainable = not frozen
+        for values in layer.get_weights():
+            content.update(np.ascontiguousarray(values).tobytes())
+    model.update_manifest(
+        start={
+            "name": Path(source).name,
+            "frozen": frozen,
+            "sha256": content.hexdigest(),
+            "provenance": trained.manifest.get("provenance", {}),
+        }
+    )
+
+
+def _backbone(model: HierarchicalModel) -> list[Any]:
+    """Returns the layers with weights before the pooled features."""
+    if CLIP_POOL not in {layer.name for layer in model.layers}:
+        raise ModelError(
+            f"`start` needs models that pool their features over time; {model.name!r} does not."
+        )
+    features = model.get_layer(CLIP_POOL).output
+    return [layer for layer in keras.Model(model.inputs, features).layers if layer.weights]
+
+
+def _shapes(layer: Any) -> list[tuple[int, ...]]:
+    return [tuple(weight.shape) for weight in layer.weights]
