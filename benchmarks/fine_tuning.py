@@ -49,7 +49,7 @@ SIZES = (10, 30, 100)
 SEEDS = {10: 4, 30: 2, 100: 1}
 SCRATCH_SEEDS = {10: 2, 30: 1, 100: 1}
 RENDERING = {"seconds": 5.0, "polyphony": (1, 2), "polyphony_decay": 0.6}
-POOL, TEST, FRESH = 1200, 240, 200
+POOL, TEST, FRESH = 1200, 240, 120
 TRIALS = 30
 FORGETTING_EPOCHS = 4
 CONTENDERS = ("fine_tuned", "musicnn", "scratch")
@@ -330,7 +330,7 @@ def coverage(args, pool, trials):
             fresh = np.random.default_rng(trial).choice(others, FRESH, replace=False)
             from hmic_keras.fine_tuning import FineTuneConfig, fine_tune
 
-            config = FineTuneConfig(seed=trial)
+            config = FineTuneConfig(seed=trial, bootstrap=300)
             result = fine_tune(BASE, folk(), pool.subset(rows), config=config)
             level = result.report.results["levels"]["fine"]
             found = score(result.model, pool.subset(fresh))

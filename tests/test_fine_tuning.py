@@ -585,7 +585,7 @@ def test_the_command_says_in_one_line_what_is_wrong(hmic, mine, recordings, tmp_
     taxonomy = Taxonomy.from_dict({"low": ["hum", "rumble"], "high": ["whistle", "banjo"]})
     taxonomy.save(tmp_path / "more.yaml")
     done = hmic(
-        *("finetune", "--from", "hmic-demo", "--taxonomy", tmp_path / "more.yaml"),
+        *("finetune", "--from", "hmic-mobile", "--taxonomy", tmp_path / "more.yaml"),
         *("--data", recordings, "--check"),
     )
     assert done.code == 2

@@ -56,7 +56,7 @@ def finetune(
 
     Checks the labels, trains, says how good each class is and how sure that is, and exports.
 
-    Example: `hmic finetune --from hmic-demo --taxonomy mine.yaml --data recordings --out mine`
+    Example: `hmic finetune --from hmic-mobile --taxonomy mine.yaml --data clips --out mine`
     """
     with _terminal.quiet(), _terminal.progress() as progress:
         from .. import fine_tuning

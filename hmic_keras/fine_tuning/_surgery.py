@@ -15,6 +15,7 @@ from ..hierarchical_model import HierarchicalModel
 from ..label_map import LabelMap
 from ..models import CLIP_POOL, build_model
 from ..taxonomy import Taxonomy
+from ..training import start_from
 
 ClassKey = tuple[str, str]
 
@@ -116,9 +117,10 @@ def transplant(
         consistent=manifest.get("consistent", False),
     )
     model.update_manifest(window_seconds=manifest.get("window_seconds", 10.0))
-    columns = classifier_columns(model)
-    _copy_network(base, model, {column.layer for column in columns})
-    result = Transplant(model, origin, columns)
+    # With the name of the file its weights were once read from, if there is one.
+    model.update_manifest(backbone=manifest["backbone"])
+    start_from(model, base)
+    result = Transplant(model, origin, classifier_columns(model))
     result.set_rows(*_kept_rows(base, result))
     if chosen == "f2ca":
         _copy_attention(base, result)
@@ -207,23 +209,6 @@ def _method(
             "put new classifiers onto the network."
         )
     return chosen
-
-
-def _copy_network(base: HierarchicalModel, model: HierarchicalModel, skipped: set[str]) -> None:
-    known = {layer.name: layer for layer in base.layers}
-    for layer in model.layers:
-        of_classes = layer.name in skipped or layer.name.endswith(ATTENTION_SUFFIX)
-        if of_classes or not layer.weights:
-            continue
-        values = known[layer.name].get_weights() if layer.name in known else []
-        shapes = [tuple(weight.shape) for weight in layer.weights]
-        if [value.shape for value in values] != shapes:
-            raise ModelError(
-                f"The base model {base.name!r} does not fit: its layer {layer.name!r} is not "
-                f"the one that backbone {model.manifest['backbone']} needs. Save the model "
-                "anew with this version of the package."
-            )
-        layer.set_weights(values)
 
 
 def _rows(
