@@ -114,7 +114,7 @@ def binormal(rng, clips, share=0.125, distance=2.0):
 
 
 def test_the_interval_holds_the_score_on_fresh_clips():
-    inside, trials = 0, 200
+    inside, trials = 0, 80
     for trial in range(trials):
         rng = np.random.default_rng(trial)
         labels, scores = binormal(rng, 80)
