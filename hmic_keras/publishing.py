@@ -30,7 +30,7 @@ from .calibration import (
 from .data.no_music import KINDS, no_music
 from .data.sources.folder import LabelledClips
 from .data.synthesis import draw_silence
-from .errors import HmicError, LabelError
+from .errors import HmicError, LabelError, ModelError
 from .export import export_model
 from .export.precision import as_float32
 from .hierarchical_model import HierarchicalModel
@@ -189,7 +189,11 @@ def publish(
 
 
 def calibrate(
-    model: HierarchicalModel, validation: LabelledClips, progress: Progress | None = None
+    model: HierarchicalModel,
+    validation: LabelledClips,
+    progress: Progress | None = None,
+    *,
+    stand_in: HierarchicalModel | None = None,
 ) -> HierarchicalModel:
     """Returns the model with calibrated probabilities, and thresholds in its manifest.
 
@@ -201,16 +205,25 @@ def calibrate(
         model: A trained waveform model.
         validation: Clips that it did not learn from.
         progress: Called with `"calibrate"`, the clips done and the clips in all.
+        stand_in: A model of the same kind that learned from less, so that the validation
+            clips can be of sources (a SoundFont, a data set) that it never heard. Calibration
+            and thresholds are then found on its scores: a model is less sure of sound unlike
+            that of training, and by how much, what it was trained on cannot tell.
 
     Raises:
-        LabelError: If the clips are of another taxonomy.
-        ModelError: If the model is calibrated already.
+        LabelError: If the clips are of another taxonomy than a model.
+        ModelError: If the model is calibrated already, or the stand-in is.
     """
     taxonomy = model.taxonomy
+    heard = model if stand_in is None else stand_in
     _check_taxonomy(taxonomy, validation)
+    _check_taxonomy(heard.taxonomy, validation)
+    if "calibration" in heard.manifest:
+        raise ModelError(f"The model {heard.name!r} is calibrated already.")
     step = None if progress is None else _step(progress, "calibrate", validation)
-    with _as_file(model) as predictor:
+    with _as_file(heard) as predictor:
         windows, owner = _windows(predictor, validation, step)
+    with _as_file(model) as predictor:
         silent = predictor.score_windows(_quiet(predictor))
     calibration = fit_calibration(taxonomy, validation.labels, windows, owner)
     scores = _by_clip(apply_calibration(taxonomy, windows, calibration), owner)
