@@ -2,7 +2,8 @@
 
     python benchmarks/build_zoo.py MODEL... --about CARD.yaml --validation labels.csv...
         --out FOLDER [--sets FOLDER] [--real FOLDER] [--corrupted] [--shifted]
-        [--stand-in MODEL...] [--formats keras,savedmodel,float16,dynamic_int8]
+        [--stand-in MODEL...] [--tolerance 0.009]
+        [--formats keras,savedmodel,float16,dynamic_int8]
 
 Several models become an ensemble, the mean of their logits. Calibrates the model and chooses
 its thresholds on the validation clips (more than one table may be given), scores it on the test
@@ -40,6 +41,7 @@ def main() -> None:
         nargs="+",
         help="calibrate by models that never heard such clips",
     )
+    parser.add_argument("--tolerance", type=float, help="of dynamic_int8")
     parser.add_argument("--formats", default="keras,savedmodel,float16,dynamic_int8")
     arguments = parser.parse_args()
     from hmic_keras import ensemble, load_model
@@ -72,6 +74,7 @@ def main() -> None:
         # Made from a seed, so that a reader can look at the very clips.
         examples=["timgm6mb"],
         formats=arguments.formats.split(","),
+        tolerance=arguments.tolerance and {"dynamic_int8": arguments.tolerance},
     )
     evaluate_zoo.show(Path(arguments.out).name, results["tests"])
     print(results["silence"])

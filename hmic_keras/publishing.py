@@ -27,7 +27,9 @@ from .calibration import (
     choose_thresholds,
     fit_calibration,
 )
+from .data.audio import load_audio
 from .data.no_music import KINDS, no_music
+from .data.sources.demo import demo_clips
 from .data.sources.folder import LabelledClips
 from .data.synthesis import draw_silence
 from .errors import HmicError, LabelError, ModelError
@@ -125,6 +127,7 @@ def publish(
     tests: Mapping[str, LabelledClips],
     examples: Sequence[str] = (),
     formats: Sequence[str] = FORMATS,
+    tolerance: float | Mapping[str, float] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Makes the folder of a model zoo.
@@ -139,6 +142,8 @@ def publish(
         examples: Names of the sets whose worst clips the card may name.
         formats: As in `export_model`. The default ones are in every folder of the zoo; the
             default model also has `"float32"`.
+        tolerance: As in `export_model`. With one, files are compared, and weights rounded, on
+            the training clips of the demo corpus.
         progress: Called with the step, the clips done and the clips in all.
 
     Returns:
@@ -182,7 +187,8 @@ def publish(
         },
     )
     with atomic_path(out) as folder:
-        export_model(model, folder, formats=formats)
+        typical: dict[str, Any] = {} if tolerance is None else _typical(model)
+        export_model(model, folder, formats=formats, tolerance=tolerance, **typical)
         write_json(folder / RESULTS, results)
         write_text(folder / CARD, model_card(folder, name=Path(out).name))
     return results
@@ -298,6 +304,16 @@ def measure_silence(
             for kind in dict.fromkeys(kinds)
         },
     }
+
+
+def _typical(model: HierarchicalModel) -> dict[str, Any]:
+    """Music to compare files on, and other music to round their weights for."""
+    rate = model.manifest["audio"]["sample_rate"]
+    samples = round(model.manifest["window_seconds"] * rate)
+    clips = [np.resize(load_audio(p, rate), samples) for p in demo_clips("train").paths]
+    windows = np.stack(clips).astype("float32")
+    compared = np.arange(len(windows)) % 3 == 0
+    return {"waveforms": windows[compared], "calibration": windows[~compared]}
 
 
 @contextmanager
