@@ -416,7 +416,7 @@ def test_old_classes_stay_without_clips_of_them(base, mine, recordings):
         np.testing.assert_allclose(after[level][:, new], before[level][:, old], atol=bound)
         kept = np.array(result.model.manifest["thresholds"][level])[new]
         # Silence may have raised them.
-        assert (kept >= np.array(thresholds[level])[old] - 1e-6).all()
+        assert (kept >= np.array(thresholds[level])[old] - 1e-4).all()
     # The report is about the classes that there are clips of.
     assert set(result.report.results["levels"]["fine"]["per_class"]) == set(SOUNDS)
 
