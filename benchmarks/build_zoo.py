@@ -1,8 +1,9 @@
 """Makes a folder of the model zoo from a trained model, or from several as one.
 
     python benchmarks/build_zoo.py MODEL... --about CARD.yaml --validation labels.csv...
-        --out FOLDER [--sets FOLDER] [--real FOLDER] [--corrupted]
-        [--shifted] [--formats keras,savedmodel,float16,dynamic_int8]
+        --out FOLDER [--sets FOLDER] [--real FOLDER] [--corrupted] [--shifted]
+        [--stand-in MODEL...] [--tolerance 0.009]
+        [--formats keras,savedmodel,float16,dynamic_int8]
 
 Several models become an ensemble, the mean of their logits. Calibrates the model and chooses
 its thresholds on the validation clips (more than one table may be given), scores it on the test
@@ -35,23 +36,35 @@ def main() -> None:
     parser.add_argument(
         "--shifted", action="store_true", help="calibrate on bad copies of the clips, too"
     )
+    parser.add_argument(
+        "--stand-in",
+        nargs="+",
+        help="calibrate by models that never heard such clips",
+    )
+    parser.add_argument("--tolerance", type=float, help="of dynamic_int8")
     parser.add_argument("--formats", default="keras,savedmodel,float16,dynamic_int8")
     arguments = parser.parse_args()
     from hmic_keras import ensemble, load_model
     from hmic_keras.data.sources.folder import LabelledClips
     from hmic_keras.publishing import About, calibrate, publish
 
-    models = [load_model(name) for name in arguments.models]
-    name = Path(arguments.out).name.replace("-", "_")
-    model = models[0] if len(models) == 1 else ensemble(models, name=name)
+    def joint(names):
+        models = [load_model(name) for name in names]
+        name = Path(arguments.out).name.replace("-", "_")
+        return models[0] if len(models) == 1 else ensemble(models, name=name)
+
+    model = joint(arguments.models)
     tests = evaluate_zoo.test_sets(model.taxonomy, arguments)
     validation = joined(arguments.validation, model.taxonomy)
+    heard = validation
     if arguments.shifted:
         # Answers are less sure on sound unlike that of training; so they should say.
         tables = b"".join(Path(table).read_bytes() for table in arguments.validation)
         place = arguments.sets / f"shifted-{hashlib.sha256(tables).hexdigest()[:12]}"
         bad = evaluate_zoo.corrupted(validation, place, seed=1)
-        model = calibrate(model, LabelledClips.joined([validation, bad]))
+        heard = LabelledClips.joined([validation, bad])
+    stand_in = None if arguments.stand_in is None else joint(arguments.stand_in)
+    model = calibrate(model, heard, stand_in=stand_in)
     results = publish(
         model,
         arguments.out,
@@ -61,6 +74,7 @@ def main() -> None:
         # Made from a seed, so that a reader can look at the very clips.
         examples=["timgm6mb"],
         formats=arguments.formats.split(","),
+        tolerance=arguments.tolerance and {"dynamic_int8": arguments.tolerance},
     )
     evaluate_zoo.show(Path(arguments.out).name, results["tests"])
     print(results["silence"])

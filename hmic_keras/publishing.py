@@ -27,10 +27,12 @@ from .calibration import (
     choose_thresholds,
     fit_calibration,
 )
+from .data.audio import load_audio
 from .data.no_music import KINDS, no_music
+from .data.sources.demo import demo_clips
 from .data.sources.folder import LabelledClips
 from .data.synthesis import draw_silence
-from .errors import HmicError, LabelError
+from .errors import HmicError, LabelError, ModelError
 from .export import export_model
 from .export.precision import as_float32
 from .hierarchical_model import HierarchicalModel
@@ -125,6 +127,7 @@ def publish(
     tests: Mapping[str, LabelledClips],
     examples: Sequence[str] = (),
     formats: Sequence[str] = FORMATS,
+    tolerance: float | Mapping[str, float] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Makes the folder of a model zoo.
@@ -139,6 +142,8 @@ def publish(
         examples: Names of the sets whose worst clips the card may name.
         formats: As in `export_model`. The default ones are in every folder of the zoo; the
             default model also has `"float32"`.
+        tolerance: As in `export_model`. With one, files are compared, and weights rounded, on
+            the training clips of the demo corpus.
         progress: Called with the step, the clips done and the clips in all.
 
     Returns:
@@ -182,14 +187,19 @@ def publish(
         },
     )
     with atomic_path(out) as folder:
-        export_model(model, folder, formats=formats)
+        typical: dict[str, Any] = {} if tolerance is None else _typical(model)
+        export_model(model, folder, formats=formats, tolerance=tolerance, **typical)
         write_json(folder / RESULTS, results)
         write_text(folder / CARD, model_card(folder, name=Path(out).name))
     return results
 
 
 def calibrate(
-    model: HierarchicalModel, validation: LabelledClips, progress: Progress | None = None
+    model: HierarchicalModel,
+    validation: LabelledClips,
+    progress: Progress | None = None,
+    *,
+    stand_in: HierarchicalModel | None = None,
 ) -> HierarchicalModel:
     """Returns the model with calibrated probabilities, and thresholds in its manifest.
 
@@ -201,16 +211,25 @@ def calibrate(
         model: A trained waveform model.
         validation: Clips that it did not learn from.
         progress: Called with `"calibrate"`, the clips done and the clips in all.
+        stand_in: A model of the same kind that learned from less, so that the validation
+            clips can be of sources (a SoundFont, a data set) that it never heard. Calibration
+            and thresholds are then found on its scores: a model is less sure of sound unlike
+            that of training, and by how much, what it was trained on cannot tell.
 
     Raises:
-        LabelError: If the clips are of another taxonomy.
-        ModelError: If the model is calibrated already.
+        LabelError: If the clips are of another taxonomy than a model.
+        ModelError: If the model is calibrated already, or the stand-in is.
     """
     taxonomy = model.taxonomy
+    heard = model if stand_in is None else stand_in
     _check_taxonomy(taxonomy, validation)
+    _check_taxonomy(heard.taxonomy, validation)
+    if "calibration" in heard.manifest:
+        raise ModelError(f"The model {heard.name!r} is calibrated already.")
     step = None if progress is None else _step(progress, "calibrate", validation)
-    with _as_file(model) as predictor:
+    with _as_file(heard) as predictor:
         windows, owner = _windows(predictor, validation, step)
+    with _as_file(model) as predictor:
         silent = predictor.score_windows(_quiet(predictor))
     calibration = fit_calibration(taxonomy, validation.labels, windows, owner)
     scores = _by_clip(apply_calibration(taxonomy, windows, calibration), owner)
@@ -285,6 +304,16 @@ def measure_silence(
             for kind in dict.fromkeys(kinds)
         },
     }
+
+
+def _typical(model: HierarchicalModel) -> dict[str, Any]:
+    """Music to compare files on, and other music to round their weights for."""
+    rate = model.manifest["audio"]["sample_rate"]
+    samples = round(model.manifest["window_seconds"] * rate)
+    clips = [np.resize(load_audio(p, rate), samples) for p in demo_clips("train").paths]
+    windows = np.stack(clips).astype("float32")
+    compared = np.arange(len(windows)) % 3 == 0
+    return {"waveforms": windows[compared], "calibration": windows[~compared]}
 
 
 @contextmanager

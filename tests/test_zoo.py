@@ -19,6 +19,11 @@ from hmic_keras.model_card import model_card
 ROOT = Path(hk.__file__).parents[1]
 PACKAGED = sorted(p.parent.name for p in (ROOT / "saved_models").glob("*/manifest.json"))
 PUBLISHED = [name for name in PACKAGED if name != "hmic-demo"]
+# Mean average precision that these models must reach on recordings.
+REAL = {
+    "hmic-base": {"fine": 0.66, "coarse": 0.77},
+    "hmic-mobile": {"fine": 0.62, "coarse": 0.74},
+}
 
 
 def run(code, cwd):
@@ -223,6 +228,18 @@ def test_every_model_loads_and_its_formats_agree(name):
             # What the export measured on its own windows, and some more for this clip.
             allowed = 0.1 if "int8" in form else 5e-3
             np.testing.assert_allclose(found[level], values, atol=allowed, err_msg=form)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_model_reaches_what_is_promised(name):
+    results = json.loads((zoo.resolve(name) / "results.json").read_text(encoding="utf-8"))
+    assert results["silence"]["clips"] >= 500
+    assert results["silence"]["untagged"] >= 0.99
+    for level in results["tests"]["timgm6mb"]["levels"].values():
+        assert level["map"] > 1.5 * level["map_baseline"]
+        assert level["calibration_error_micro"] < 0.05
+    for level, value in REAL.get(name, {}).items():
+        assert results["tests"]["real"]["levels"][level]["map"] >= value
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
