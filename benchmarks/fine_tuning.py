@@ -55,7 +55,6 @@ FORGETTING_EPOCHS = 4
 CONTENDERS = ("fine_tuned", "musicnn", "scratch")
 NAMES = {
     "fine_tuned": "`hmic-mobile`, fine-tuned",
-    "gradual": "`hmic-mobile`, fine-tuned, `gradual`",
     "musicnn": "logistic regression on musicnn embeddings",
     "scratch": "the same network from scratch",
 }
@@ -415,11 +414,13 @@ def write_document(results):
         "| | " + " | ".join(f"{size} clips a class" for size in SIZES) + " |",
         "| --- |" + " --- |" * len(SIZES),
     ]
-    for name in CONTENDERS:
+    for name in results["table"]:
         cells = [results["table"].get(name, {}).get(str(size)) for size in SIZES]
         scores = " | ".join("-" if one is None else f"{one['map']:.3f}" for one in cells)
         lines.append(f"| {NAMES[name]} | {scores} |")
-    lines += ["", *coverage_lines(results["coverage"]), "", *forgetting_lines(results)]
+    lines += ["", *coverage_lines(results["coverage"])]
+    if results["forgetting"]:
+        lines += ["", *forgetting_lines(results)]
     text = DOCUMENT.read_text("utf-8")
     head, rest = text.split(START)
     _, tail = rest.split(END)

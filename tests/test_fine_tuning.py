@@ -16,6 +16,7 @@ from command_line import ROOT, environment, process
 
 import hmic_keras as hk
 from hmic_keras import LabelMap, Taxonomy
+from hmic_keras.calibration import Calibration, calibrated
 from hmic_keras.config import FineTuneConfig
 from hmic_keras.data import LabelledClips, demo_clips, load_audio, read_clips
 from hmic_keras.data.sources.folder import write_labels
@@ -393,6 +394,12 @@ def test_another_rate_and_more_channels_are_the_same_sound(base, mine, tmp_path)
 
 
 def test_old_classes_stay_without_clips_of_them(base, mine, recordings):
+    rng = np.random.default_rng(8)
+    sizes = {level: len(base.taxonomy.classes(level)) for level in base.taxonomy.levels}
+    lines = [{lv: rng.uniform(0.4, 0.9, n).tolist() for lv, n in sizes.items()} for _ in "ab"]
+    thresholds = {level: rng.uniform(0.6, 0.9, n).tolist() for level, n in sizes.items()}
+    base = calibrated(base, Calibration(*lines, consistent=False))
+    base.update_manifest(thresholds=thresholds)
     result = fine_tune(base, mine, recordings, keep_old=True, config=QUICK)
     whole = result.model.taxonomy
     assert set(whole.classes("fine")) == {*mine.classes("fine"), *openmic_classes(base)}
@@ -407,6 +414,9 @@ def test_old_classes_stay_without_clips_of_them(base, mine, recordings):
         # there are clips, have a little say in every family.
         bound = 1e-4 if level == "fine" else 0.06
         np.testing.assert_allclose(after[level][:, new], before[level][:, old], atol=bound)
+        kept = np.array(result.model.manifest["thresholds"][level])[new]
+        # Silence may have raised them.
+        assert (kept >= np.array(thresholds[level])[old] - 1e-4).all()
     # The report is about the classes that there are clips of.
     assert set(result.report.results["levels"]["fine"]["per_class"]) == set(SOUNDS)
 
@@ -484,15 +494,16 @@ def test_data_that_cannot_teach_is_refused(base, mine, recordings, tmp_path):
 @pytest.fixture(scope="module")
 def gradual(base, mine, recordings):
     config = FineTuneConfig(
-        mode="gradual", crops=1, epochs=3, bootstrap=100, learning_rate=1e-2, augmentation={}
+        mode="gradual", crops=1, epochs=2, bootstrap=100, learning_rate=1e-2, augmentation={}
     )
     return fine_tune(base, mine, recordings, keep_old=True, config=config)
 
 
+@pytest.mark.slow
 def test_the_network_learns_as_long_as_that_helps(gradual):
     network = gradual.report.results["network"]
     losses = network["loss_on_clips_not_trained_on"]
-    assert len(losses) == 4
+    assert len(losses) == 3
     assert network["epochs"] == int(np.argmin(losses))
     assert len(gradual.history) == network["epochs"]
     assert gradual.report.results["folds"] == 3
@@ -556,6 +567,7 @@ def test_training_the_network_keeps_its_statistics_and_what_the_old_model_says(
 # On the command line
 
 
+@pytest.mark.slow
 def test_the_command_checks_trains_reports_and_exports(
     hmic, tiny_bundle, mine, recordings, tmp_path
 ):

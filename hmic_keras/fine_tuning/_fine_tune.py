@@ -54,6 +54,8 @@ Progress = Callable[[str, int, int], None]
 FORMATS = ("keras", "float32")
 """What is exported unless something else is asked for: the file of a phone is among it."""
 
+# Methods by which no class scores below its members.
+_CONSISTENT = ("c_hmcnn", "gmp", "top_down")
 # Of training the network there are as many runs as folds, and one more.
 _FOLDS_OF_NETWORK = 3
 _SILENT_WINDOWS = 100
@@ -351,7 +353,10 @@ class _Job:
             source = self._base.taxonomy.index(old[0])[old[1]]
             scale[level][place] = 1.0 if before is None else before["scale"][old[0]][source]
             offset[level][place] = 0.0 if before is None else before["offset"][old[0]][source]
-        return Calibration(scale, offset, fitted.consistent)
+        # A few clips without a contradiction are no promise; the method may give one.
+        manifest = self._new.model.manifest
+        promised = manifest["method"]["name"] in _CONSISTENT or manifest["consistent"]
+        return Calibration(scale, offset, promised)
 
     def _taught(self) -> LabelledClips:
         """Returns the clips with the old model's scores as labels of classes without any."""
