@@ -26,7 +26,7 @@ os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import keras
 import numpy as np
-from export_figures import write_between
+from export_figures import exceptions, write_between
 
 import hmic_keras as hk
 from hmic_keras._files import write_json
@@ -114,7 +114,7 @@ def row(backbone, method, kind, folder):
             "max": max(export["parity"]["max"].values()),
             "tolerance": export["parity"]["tolerance"],
             "size_bytes": export["size_bytes"],
-            "kept_float": sum("^" in r.get("regex", "") for r in export["quantisation"] or ()),
+            **exceptions(export["quantisation"]),
         }
     return {"parameters": model.count_params(), "formats": found}
 
@@ -142,7 +142,8 @@ def table(rows):
         found = one["formats"][name]
         if "refused" in found:
             return refused(found["refused"])
-        kept = f" +{found['kept_float']}" if found["kept_float"] else ""
+        others = sum(found.get(key, 0) for key in ("weights_only", "kept_half", "kept_float"))
+        kept = f" +{others}" if others else ""
         return f"{found['max']:.4f}{kept}"
 
     lines = [

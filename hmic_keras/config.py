@@ -9,6 +9,8 @@ from .errors import HmicError, brief
 
 COMPRESSIONS = ("qat", "prune", "prune_2_4", "cluster", "prune_qat")
 """Ways to compress a model."""
+FINE_TUNING_MODES = ("frozen", "gradual", "full")
+"""How much of a network learns when it is fine-tuned."""
 
 
 class _Config:
@@ -397,3 +399,72 @@ class CompressionConfig(_Config):
         self._require_number("sparsity", "from 0.01 to 0.99", 0.01, 0.99)
         self._require_count("clusters")
         self._require_number("clusters", "from 2 to 256", 2, 256)
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuneConfig(_Config):
+    """How a trained model is fine-tuned on another taxonomy.
+
+    Attributes:
+        mode: `"frozen"` fits the classifiers on features of the trained network, which stays
+            as it is; `"gradual"` then trains the network's last third and at last all of it;
+            `"full"` trains all of it from the first epoch.
+        crops: Changed copies of each clip that the classifiers are fitted on, beside the clip
+            itself; fewer where that would exceed 6,000 in all.
+        mixed: Share of these copies to which another clip is added, labels joined.
+        folds: Parts that the clips are cut into for scores on clips a model has not seen.
+        epochs: Largest number of passes in `"gradual"` and `"full"`. Training ends after as
+            many as gave the best scores on clips not trained on; none is an answer too.
+        learning_rate: Peak learning rate of these passes; a third of it where all layers learn.
+        batch_size: Clips in a batch of these passes.
+        augmentation: What is done to waveforms, as in `TrainConfig.augmentation`.
+        distillation: Whether old classes that the clips are not labelled with are taught by
+            the old model's own scores in `"gradual"` and `"full"` (learning without
+            forgetting, Li and Hoiem 2016).
+        bootstrap: Resamples behind each interval of the report.
+        seed: Seed of everything drawn.
+
+    Raises:
+        HmicError: If a value is out of range.
+
+    Example:
+        >>> FineTuneConfig(mode="gradual").epochs
+        12
+    """
+
+    mode: str = "frozen"
+    crops: int = 6
+    mixed: float = 0.5
+    folds: int = 5
+    epochs: int = 12
+    learning_rate: float = 1e-3
+    batch_size: int = 16
+    augmentation: Mapping[str, Any] = dataclasses.field(
+        default_factory=lambda: {
+            "host": {"speed": {"factor": [0.94, 1.06], "probability": 0.5}},
+            "waveform": {
+                "reverb": {"probability": 0.3},
+                "equalizer": {"probability": 0.7},
+                "band_limit": {"probability": 0.2},
+                "noise": {"probability": 0.3},
+                "gain": {},
+            },
+        }
+    )
+    distillation: bool = True
+    bootstrap: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._require_choice("mode", *FINE_TUNING_MODES)
+        self._require_count("folds", "epochs", "batch_size", "bootstrap")
+        self._require("folds", "2 to 20", 2 <= self.folds <= 20)
+        self._require("bootstrap", "at least 100", self.bootstrap >= 100)
+        whole = isinstance(self.crops, int) and not isinstance(self.crops, bool)
+        self._require("crops", "an integer from 0 to 64", whole and 0 <= self.crops <= 64)
+        self._require_number("mixed", "from 0 to 1", 0, 1)
+        self._require_number("learning_rate", "above 0 and at most 1", 1e-12, 1)
+        self._require_choice("distillation", True, False)
+        self._require_options("augmentation")
+        seed = isinstance(self.seed, int) and not isinstance(self.seed, bool)
+        self._require("seed", "an integer from 0 up", seed and 0 <= self.seed < 2**31)

@@ -348,12 +348,12 @@ def test_tolerances_are_checked(small, tmp_path, wrong):
         export_model(small, tmp_path / "out", formats=["keras"], tolerance=wrong)
 
 
-def test_operations_stay_float_where_the_tolerance_asks_for_it(tiny, windows, tmp_path):
+def test_operations_keep_more_bits_where_the_tolerance_asks_for_it(tiny, windows, tmp_path):
     loose = export_model(
         tiny.model, tmp_path / "loose", formats=["w4"], waveforms=windows, tolerance=1.0
     )["exports"]["w4"]
     largest = max(loose["parity"]["max"].values())
-    limit = 0.6 * largest
+    limit = 0.1 * largest
     tight = export_model(
         tiny.model, tmp_path / "tight", formats=["w4"], waveforms=windows, tolerance=limit
     )["exports"]["w4"]

@@ -56,6 +56,7 @@ FLOORS = {
     "export": 3,
     "evaluation": 4,
     "explain": 4,
+    "fine_tuning": 4,
     "demo": 4,
     "model_card": 4,
     "publishing": 4,

@@ -11,6 +11,7 @@ from .compress import compress
 from .demo import demo
 from .evaluate import evaluate
 from .export import export
+from .finetune import finetune
 from .models import models
 from .predict import predict
 from .prepare import prepare
@@ -27,7 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    *(demo, render, prepare, train, evaluate, compare, predict, models),
+    *(demo, render, prepare, train, finetune, evaluate, compare, predict, models),
     *(export, compress, taxonomy),
 ):
     app.command()(_completion.with_completion(command))

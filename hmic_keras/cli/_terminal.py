@@ -94,6 +94,11 @@ def say_json(value: Any) -> None:
     say(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
+def names(given: list[str]) -> list[str]:
+    """Returns the names in an option that takes several, with commas or by repeating it."""
+    return [name.strip() for part in given for name in part.split(",") if name.strip()]
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keeps native libraries from writing to standard error.

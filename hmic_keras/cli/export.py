@@ -52,14 +52,14 @@ def export(
 
         keras_model = zoo.load_model(model)
         taxonomy = keras_model.taxonomy
-        options: dict[str, Any] = {"formats": _names(formats)} if formats else {}
+        options: dict[str, Any] = {"formats": _terminal.names(formats)} if formats else {}
         manifest = export_model(
             keras_model,
             out,
             **options,
             evaluation=None if data is None else read_clips(data, taxonomy),
             calibration=None if calibration is None else read_clips(calibration, taxonomy),
-            extras=_names([extras]) if extras else (),
+            extras=_terminal.names([extras]) if extras else (),
             tolerance=tolerance,
         )
     if as_json:
@@ -69,10 +69,6 @@ def export(
         return
     for kind, name in manifest["files"].items():
         _terminal.say(f"{kind}: {out / name}{_note(manifest['exports'][kind])}")
-
-
-def _names(given: list[str]) -> list[str]:
-    return [name.strip() for part in given for name in part.split(",") if name.strip()]
 
 
 def _note(export: dict[str, Any]) -> str:

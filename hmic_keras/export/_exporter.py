@@ -21,6 +21,7 @@ from ..layers import LogMelSpectrogram
 from ..zoo import ASSETS, MANIFEST, ONNX_ENTRY
 from . import metadata, onnx, parity, quantisation, tflite
 from ._inputs import Inputs
+from ._tolerance import Search
 from .precision import as_float32
 from .savedmodel import export_saved_model, with_extras
 
@@ -69,6 +70,9 @@ class Exporter:
         self._calibration = (
             None if calibration is None else takes.read("calibration", calibration)
         )
+        # What weights are rounded for, where nearest is not near enough; no probes.
+        given = self._inputs if waveforms is not None else None
+        self._typical = given if self._calibration is None else self._calibration
         self._keras = KerasBackend(self._model)
         self._expected = self._keras.run(self._inputs)
         self._evaluation = evaluation
@@ -130,55 +134,38 @@ class Exporter:
         elif name == "static_int8":
             network, inputs = self._behind_front_end()
             ranges = quantisation.find_ranges(network, inputs)
-            content, recipe = self._quantise(name, path, network, ranges)
+            content, recipe = self._quantise(name, path, network, inputs, ranges)
         else:
             content = self._plain()
         if name in ("dynamic_int8", "weight_int8", "w4"):
-            content, recipe = self._quantise(name, path, content)
+            content, recipe = self._quantise(name, path, content, self._typical)
         tflite.check_operations(content)
         return self._with_metadata(content, name), recipe
 
     def _quantise(
-        self, scheme: str, path: Path, content: bytes, ranges: Any = None
+        self,
+        scheme: str,
+        path: Path,
+        content: bytes,
+        typical: np.ndarray | None,
+        ranges: Any = None,
     ) -> tuple[bytes, Any]:
-        """Quantises as much as the tolerance allows.
+        """Quantises as much as the tolerance allows."""
 
-        Where all of it is too much, operations go back to float32 until the answers are within
-        the tolerance, those first whose rounding costs most for the bytes that it saves.
-        """
-        fronts = [layer.name for layer in self._front_ends()]
-        tolerance = self._tolerances[scheme]
-
-        def attempt(kept: Sequence[str]) -> tuple[bytes, Any, float]:
-            quantised, recipe = quantisation.quantise(
-                content,
-                scheme,
-                keep_float=fronts,
-                keep_operations=kept,
-                ranges=ranges,
-            )
+        def compare(quantised: bytes) -> float:
             path.write_bytes(quantised)
-            _, differences = self._answers(TFLiteBackend(path))
-            return quantised, recipe, max(differences.values())
+            return max(self._answers(TFLiteBackend(path))[1].values())
 
-        best = attempt([])
-        if best[2] <= tolerance:
-            return best[:2]
-        weights = quantisation.weighted_operations(content, fronts)
-        cost = {
-            name: attempt([other for other in weights if other != name])[2] / count
-            for name, count in weights.items()
-        }
-        order = sorted(weights, key=lambda name: -cost[name])
-        low, high = 0, len(order)  # so many in float: too few, and none quantised at all
-        while high - low > 1:
-            middle = (low + high) // 2
-            found = attempt(order[:middle])
-            if found[2] <= tolerance:
-                best, high = found, middle
-            else:
-                low = middle
-        return best[:2]
+        search = Search(
+            content,
+            scheme,
+            fronts=[layer.name for layer in self._front_ends()],
+            typical=typical,
+            ranges=ranges,
+            compare=compare,
+        )
+        found = search.within(self._tolerances[scheme])
+        return found.content, found.recipe
 
     def _convert(self, **options: Any) -> bytes:
         path = Path(self._fixed.name) / "saved_model"

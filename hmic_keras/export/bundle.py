@@ -14,8 +14,11 @@ from ..errors import ModelError
 from ..zoo import ALIASES, FILES, MANIFEST, read_manifest
 from ._exporter import Exporter
 
-# What training and the demo put beside an exported model.
-_COMPANIONS = ("history.csv", "evaluation.json", "attention_map.png", "compression.json")
+# What training, fine-tuning and the demo put beside an exported model.
+_COMPANIONS = (
+    *("history.csv", "evaluation.json", "attention_map.png", "compression.json"),
+    *("report.json", "report.html", "per_class.csv"),
+)
 # How the model came about; an export leaves it in place.
 _RUN = "run"
 

@@ -11,6 +11,8 @@ import numpy as np
 
 from .._tflite_file import labels_name
 from ..errors import ModelError
+from ._flatbuffer import pack, unpack
+from ._flatbuffer import schema as tflite_schema
 
 _BUFFER_NAME = b"TFLITE_METADATA"
 _AUDIO_PROPERTIES = 4  # of the union ContentProperties
@@ -18,7 +20,6 @@ _SCORE_THRESHOLDING = 3  # of the union ProcessUnitOptions
 _AXIS_LABELS = 2  # of the enumeration AssociatedFileType
 _PARSER_VERSION = "1.3.0"  # the first that knows AudioProperties
 _CHANNELS = 1
-_ALIGNMENT = 16  # of buffers, in bytes; some kernels read weights where they lie
 
 _Fields = dict[int, tuple[str, Any]]
 
@@ -48,14 +49,7 @@ def add_metadata(
     Raises:
         ModelError: If the model has more than one signature or input.
     """
-    schema = _schema()
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    for buffer in model.buffers:
-        # The quantizer puts weights behind the FlatBuffer, where nothing else may follow.
-        if buffer.offset > 1:
-            end = buffer.offset + buffer.size
-            buffer.data = np.frombuffer(content[buffer.offset : end], np.uint8)
-            buffer.offset = buffer.size = 0
+    model, schema = unpack(content), tflite_schema()
     if len(model.subgraphs) != 1 or len(model.signatureDefs or ()) != 1:
         raise ModelError("The model must have one graph with one signature.")
     (signature,) = model.signatureDefs
@@ -69,27 +63,7 @@ def add_metadata(
     entry.name, entry.buffer = _BUFFER_NAME, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [m for m in model.metadata or () if m.name != _BUFFER_NAME] + [entry]
-    builder = _builder(len(content) + len(packed))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-def _schema() -> Any:
-    from tensorflow.lite.python import schema_py_generated
-
-    return schema_py_generated
-
-
-def _builder(size: int) -> Any:
-    import flatbuffers
-
-    class Aligned(flatbuffers.Builder):
-        """Keeps the alignment of buffers, which the Python bindings would forget."""
-
-        def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:
-            return super().StartVector(elemSize, numElems, max(alignment, _ALIGNMENT))
-
-    return Aligned(size)
+    return pack(model, len(content) + len(packed))
 
 
 def _pack(

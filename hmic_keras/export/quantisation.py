@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import MissingDependencyError, ModelError
+from ._flatbuffer import kind_of, name_of, schema, unpack
 
 SCHEMES = ("dynamic_int8", "weight_int8", "static_int8", "w4")
 TOOL = "ai-edge-quantizer"
@@ -25,6 +26,8 @@ def quantise(
     *,
     keep_float: Sequence[str] = (),
     keep_operations: Sequence[str] = (),
+    half_operations: Sequence[str] = (),
+    weights_only: Sequence[str] = (),
     ranges: Any = None,
 ) -> tuple[bytes, list[dict[str, Any]]]:
     """Quantises the convolutions and dense layers of a float32 model; its input stays float.
@@ -41,6 +44,8 @@ def quantise(
         scheme: One of `SCHEMES`.
         keep_float: Names of layers that stay float: a log-mel front end does not survive int8.
         keep_operations: Operations that stay float, as `weighted_operations` names them.
+        half_operations: Operations that have float16 weights and float arithmetic.
+        weights_only: Operations that have int8 weights and float arithmetic.
         ranges: For `static_int8`, what `find_ranges` found.
 
     Returns:
@@ -57,7 +62,8 @@ def quantise(
             f"`{scheme}` quantises convolutions and dense layers, and the model has none. "
             "Export float32 or float16."
         )
-    recipe = _recipe(scheme, [_layer(name) for name in keep_float], keep_operations)
+    fronts = [_layer(name) for name in keep_float]
+    recipe = _recipe(scheme, fronts, keep_operations, half_operations, weights_only)
     tool = _tools()[0].Quantizer(content, recipe)
     with _silence():
         found = tool.quantize(ranges, enable_progress_report=False)
@@ -76,7 +82,7 @@ def find_ranges(content: bytes, calibration: np.ndarray | None) -> Any:
         ModelError: If there are no such inputs.
     """
     given = _signature_inputs(content, calibration)
-    tool = _tools()[0].Quantizer(content, _recipe("static_int8", [], []))
+    tool = _tools()[0].Quantizer(content, _recipe("static_int8", []))
     with _silence():
         return tool.calibrate(given, num_threads=1)
 
@@ -91,17 +97,14 @@ def weighted_operations(content: bytes, keep_float: Sequence[str] = ()) -> dict[
     Returns:
         The number of weights by the name of each operation's output.
     """
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    wanted = {getattr(schema.BuiltinOperator, _SCHEMA_NAMES.get(n, n)) for n in _WEIGHTED}
-    codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
+    model, operator = unpack(content), schema().BuiltinOperator
+    wanted = {getattr(operator, _SCHEMA_NAMES.get(name, name)) for name in _WEIGHTED}
     (graph,) = model.subgraphs
     found: dict[str, int] = {}
     for operation in graph.operators:
-        name = graph.tensors[operation.outputs[0]].name.decode()
+        name = name_of(graph, operation)
         kept = any(re.search(_layer(layer), name) for layer in keep_float)
-        if codes[operation.opcodeIndex] in wanted and not kept:
+        if kind_of(model, operation) in wanted and not kept:
             constants = [
                 int(np.prod(graph.tensors[index].shape, dtype="int64"))
                 for index in operation.inputs
@@ -135,7 +138,11 @@ def _layer(name: str) -> str:
 
 
 def _recipe(
-    scheme: str, layers: Sequence[str], operations: Sequence[str]
+    scheme: str,
+    layers: Sequence[str],
+    operations: Sequence[str] = (),
+    half: Sequence[str] = (),
+    weights_only: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     _, qtyping, recipe_manager = _tools()
     names = qtyping.TFLOperationName
@@ -148,6 +155,19 @@ def _recipe(
         else:
             four = scheme == "w4" and name in (names.CONV_2D, names.FULLY_CONNECTED)
             manager.add_dynamic_config(".*", name, 4 if four else 8)
+    half_precision = qtyping.OpQuantizationConfig(
+        weight_tensor_config=qtyping.TensorQuantizationConfig(
+            num_bits=16, dtype=qtyping.TensorDataType.FLOAT
+        ),
+        compute_precision=qtyping.ComputePrecision.FLOAT,
+        explicit_dequantize=True,
+    )
+    for name in map(names, _WEIGHTED):
+        for operation in weights_only:
+            manager.add_weight_only_config(f"^{re.escape(operation)}", name, 8)
+        for operation in half:
+            pattern = f"^{re.escape(operation)}"
+            manager.add_quantization_config(pattern, name, half_precision, "float_casting")
     for name in (names.INPUT, names.OUTPUT):
         manager.add_quantization_config(".*", name, None, "no_quantize")
     for pattern in (*layers, *(f"^{re.escape(name)}" for name in operations)):

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._files import atomic_path
 from ..errors import ModelError
+from ._flatbuffer import kind_of, schema, unpack
 from .savedmodel import export_saved_model, with_extras
 
 _VARIABLES = {"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"}
@@ -100,14 +101,12 @@ def check_operations(content: bytes) -> None:
 
 def operations(content: bytes) -> set[str]:
     """Returns the names of a model's operations; others than built-in ones start `CUSTOM `."""
-    from tensorflow.lite.python import schema_py_generated as schema
-
     names = {
         code: name
-        for name, code in vars(schema.BuiltinOperator).items()
+        for name, code in vars(schema().BuiltinOperator).items()
         if not name.startswith("_")
     }
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model = unpack(content)
     found = set()
     for code in model.operatorCodes:
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
@@ -125,21 +124,18 @@ def kernels(content: bytes) -> list[np.ndarray]:
     Returns:
         Arrays `(output channels, weights)`.
     """
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    operator, kinds = schema.BuiltinOperator, schema.TensorType
+    operator, kinds = schema().BuiltinOperator, schema().TensorType
     channels = {
         operator.CONV_2D: 0,
         operator.FULLY_CONNECTED: 0,
         operator.DEPTHWISE_CONV_2D: 3,
     }
     types = {kinds.INT8: np.int8, kinds.FLOAT32: np.float32}
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model = unpack(content)
     (graph,) = model.subgraphs
     found = {}
     for step in graph.operators:
-        code = model.operatorCodes[step.opcodeIndex]
-        axis = channels.get(max(code.builtinCode, code.deprecatedBuiltinCode))
+        axis = channels.get(kind_of(model, step))
         if axis is None:
             continue
         tensor = graph.tensors[step.inputs[1]]

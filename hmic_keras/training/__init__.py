@@ -9,6 +9,7 @@ from ._callbacks import epoch_callback
 from ._fit import TrainingResult, fit, train
 from ._options import compile_options
 from ._recipes import can_resume, run_recipe
+from ._start import start_from
 
 __all__ = [
     "TrainingResult",
@@ -17,6 +18,7 @@ __all__ = [
     "epoch_callback",
     "fit",
     "run_recipe",
+    "start_from",
     "train",
     "versions",
 ]

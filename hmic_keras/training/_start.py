@@ -15,7 +15,10 @@ from ..zoo import load_model
 
 
 def start_from(
-    model: HierarchicalModel, source: str | os.PathLike[str], *, frozen: bool = False
+    model: HierarchicalModel,
+    source: str | os.PathLike[str] | HierarchicalModel,
+    *,
+    frozen: bool = False,
 ) -> None:
     """Gives a model the weights of another model's backbone.
 
@@ -25,20 +28,23 @@ def start_from(
 
     Args:
         model: The model to change.
-        source: Name or path of the trained model.
+        source: The trained model, its name or its path.
         frozen: Whether the backbone shall not learn, its normalisation included.
 
     Raises:
         ModelError: If there is no such model, or the two differ in audio settings or backbone.
     """
-    trained = load_model(source)
+    if isinstance(source, HierarchicalModel):
+        trained, name = source, source.name
+    else:
+        trained, name = load_model(source), Path(source).name
     parts = ("input", "audio", "backbone")
     here, there = ({key: one.manifest[key] for key in parts} for one in (model, trained))
     layers, known = _backbone(model), {layer.name: layer for layer in _backbone(trained)}
     shapes = {layer.name: _shapes(layer) for layer in layers}
     if here != there or shapes != {name: _shapes(layer) for name, layer in known.items()}:
         raise ModelError(
-            f"`start`: the backbone of '{source}' is another one; give the model the same "
+            f"`start`: the backbone of '{name}' is another one; give the model the same "
             f"input, audio settings and backbone. Received: {there} for {here}"
         )
     content = hashlib.sha256()
@@ -49,7 +55,7 @@ def start_from(
             content.update(np.ascontiguousarray(values).tobytes())
     model.update_manifest(
         start={
-            "name": Path(source).name,
+            "name": name,
             "frozen": frozen,
             "sha256": content.hexdigest(),
             "provenance": trained.manifest.get("provenance", {}),

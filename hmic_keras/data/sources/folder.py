@@ -201,6 +201,36 @@ def read_clips(
         array([[-1.,  1.]], dtype=float32)
     """
     csv_path = Path(csv_path)
+    paths, labels = read_labels(csv_path, taxonomy, root)
+    base = csv_path.parent if root is None else Path(root)
+    events = _read_events(csv_path.parent / _EVENTS, taxonomy, base, paths)
+    try:
+        return LabelledClips(taxonomy, paths, labels, events)
+    except LabelError as error:
+        raise LabelError(
+            f"{csv_path}: {error} (Row 0 is the first after the header.)"
+        ) from error
+
+
+def read_labels(
+    csv_path: str | os.PathLike[str],
+    taxonomy: Taxonomy,
+    root: str | os.PathLike[str] | None = None,
+) -> tuple[tuple[Path, ...], dict[str, np.ndarray]]:
+    """Reads the labels of a table as they are given, not yet checked against the hierarchy.
+
+    Args:
+        csv_path: The table.
+        taxonomy: What its columns are resolved against.
+        root: Folder that relative paths start from; the table's own by default.
+
+    Returns:
+        The paths, and by level float32 `(clips, classes)` with -1 where a cell is empty.
+
+    Raises:
+        LabelError: As `read_clips`, but for what concerns the hierarchy and events.
+    """
+    csv_path = Path(csv_path)
     header, rows = read_table(csv_path, "paths and labels")
     path_column, columns = _resolve_header(csv_path, header, taxonomy)
     if not rows:
@@ -220,14 +250,7 @@ def read_clips(
             if cell not in known:
                 known[cell] = _label_value(csv_path, line, header[column], cell)
             target[i] = known[cell]
-    base = csv_path.parent if root is None else Path(root)
-    events = _read_events(csv_path.parent / _EVENTS, taxonomy, base, paths)
-    try:
-        return LabelledClips(taxonomy, paths, labels, events)
-    except LabelError as error:
-        raise LabelError(
-            f"{csv_path}: {error} (Row 0 is the first after the header.)"
-        ) from error
+    return paths, labels
 
 
 def _read_events(
