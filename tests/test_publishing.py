@@ -174,18 +174,16 @@ def test_a_model_that_is_calibrated_keeps_its_thresholds(published, clips, tmp_p
 
 
 def test_a_stand_in_that_heard_less_decides_the_calibration(tiny):
-    clips = demo_clips("test").subset(range(24))
+    clips = demo_clips("test").subset(range(12))
     other = type(tiny.model).from_config(tiny.model.get_config())
     other.set_weights([weight * 0.7 for weight in tiny.model.get_weights()])
-    own, lent = calibrate(tiny.model, clips), calibrate(tiny.model, clips, stand_in=other)
-    theirs = calibrate(other, clips)
+    theirs, lent = calibrate(other, clips), calibrate(tiny.model, clips, stand_in=other)
     assert lent.manifest["calibration"] == theirs.manifest["calibration"]
-    assert lent.manifest["calibration"] != own.manifest["calibration"]
     # The model itself is what must keep quiet, and what answers.
     for found, weight in zip(lent.get_weights(), tiny.model.get_weights(), strict=True):
         np.testing.assert_array_equal(found, weight)
     with pytest.raises(ModelError, match="is calibrated already"):
-        calibrate(tiny.model, clips, stand_in=own)
+        calibrate(tiny.model, clips, stand_in=theirs)
 
 
 def test_what_cannot_be_published_is_refused(tiny, clips, tmp_path):
