@@ -53,7 +53,8 @@ def test_voices_start_apart_by_signs_or_alike():
     assert 0.3 < np.mean(signs > 0) < 0.7
     alike = EnsembleDense(2, 5, random_signs=False)
     found = np.asarray(alike(FLAT))
-    np.testing.assert_array_equal(found, np.repeat(found[:, :1], 5, axis=1))
+    # Rows of one matrix product may be rounded differently.
+    np.testing.assert_allclose(found, np.repeat(found[:, :1], 5, axis=1), atol=1e-5)
     again = EnsembleDense(2, 50, seed=3)
     again(FLAT)
     np.testing.assert_array_equal(np.asarray(again._inner), signs)
