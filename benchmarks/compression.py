@@ -1,6 +1,6 @@
-"""Compresses the packaged model in every way, and compares with int8 made after training.
+"""Compresses the model `hmic-demo` in every way, and compares with int8 made after training.
 
-The model takes log-mel spectrograms here, by the weights of the packaged model of waveforms: so
+The model takes log-mel spectrograms here, by the weights of that model of waveforms: so
 all of it is open to int8. It is fine-tuned on the training clips of the demo corpus and scored
 on its test clips, which are of another SoundFont.
 
