@@ -15,8 +15,10 @@ def pooling_plan(links: np.ndarray, num_parents: int) -> list[tuple[np.ndarray, 
     """Arranges the groups of a hierarchy for `grouped_max`.
 
     Groups of like size share one rectangular table whose rows are filled up with the group's
-    own first member. Padding to the next power of two at most doubles the number of links, so
-    work and memory stay proportional to it however uneven the groups are.
+    own members from the first on: the gradient of a maximum is shared among equals, and one
+    member repeated thousands of times would add up its shares to a little less than one.
+    Padding to the next power of two at most doubles the number of links, so work and memory
+    stay proportional to it however uneven the groups are.
 
     Args:
         links: Integers `(num_links, 2)`: parent and child index, sorted by parent.
@@ -35,10 +37,7 @@ def pooling_plan(links: np.ndarray, num_parents: int) -> list[tuple[np.ndarray, 
     plan = []
     for width in np.unique(widths):
         rows = np.flatnonzero(widths == width)
-        table = np.empty((len(rows), width), "int32")
-        for row, group in zip(table, (members[index] for index in rows), strict=True):
-            row[: len(group)] = group
-            row[len(group) :] = group[0]
+        table = np.stack([np.resize(members[row], width) for row in rows]).astype("int32")
         plan.append((parents[rows].astype("int32"), table))
     return plan
 
