@@ -397,7 +397,11 @@ def record(args):
             for mode in ("frozen", "gradual", "full")
             if (trials / f"forgetting_{mode}.json").is_file()
         },
-        "settings": {"rendering": RENDERING, "test_clips": PARTS["test"][0], "fresh_clips": FRESH},
+        "settings": {
+            "rendering": RENDERING,
+            "test_clips": PARTS["test"][0],
+            "fresh_clips": FRESH,
+        },
         "versions": versions(),
         "processors": os.cpu_count(),
     }
@@ -410,8 +414,9 @@ def write_document(results):
     from hmic_keras._files import write_text
 
     seeds = ", ".join(f"{count} at {size}" for size, count in SEEDS.items())
+    clips, _ = PARTS["test"]
     lines = [
-        f"Mean average precision on {PARTS['test'][0]} clips of another SoundFont (means over draws of the",
+        f"Mean average precision on {clips} clips of another SoundFont (means over draws of the",
         f"clips: {seeds}):",
         "",
         "| | " + " | ".join(f"{size} clips a class" for size in SIZES) + " |",

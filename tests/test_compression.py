@@ -460,6 +460,26 @@ def test_every_way_writes_an_int8_file_and_compares_it(compressed, how, taxonomy
     assert zeros >= wanted.get(how, 0) - 0.02
 
 
+def test_kernels_are_found_however_they_are_stored(taxonomy, tmp_path):
+    model = shaken(
+        hk.build_model(
+            taxonomy, backbone="conv", input="log_mel", backbone_options={"width": 4}
+        )
+    )
+    model.update_manifest(window_seconds=1.0)
+    formats = ("float32", "float16", "weight_int8", "dynamic_int8")
+    manifest = hk.export.export_model(model, tmp_path / "out", formats=formats, tolerance=0.5)
+    found = {
+        name: tflite.kernels((tmp_path / "out" / manifest["files"][name]).read_bytes())
+        for name in formats
+    }
+    shapes = sorted(kernel.shape for kernel in found["float32"])
+    assert len(shapes) > 5
+    for name, kind in zip(formats, ("float32", "float16", "int8", "int8"), strict=True):
+        assert sorted(kernel.shape for kernel in found[name]) == shapes
+        assert {str(kernel.dtype) for kernel in found[name]} == {kind}
+
+
 @pytest.mark.slow
 def test_two_of_every_four_weights_in_a_row_are_zero(compressed):
     _, out, _, _ = compressed("prune_2_4")

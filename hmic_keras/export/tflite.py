@@ -119,7 +119,7 @@ def kernels(content: bytes) -> list[np.ndarray]:
     """Returns the weights of a model's convolutions and dense layers as they are stored.
 
     Args:
-        content: The model, with weights of 8 bits or in float32.
+        content: The model, with weights of 8 bits, in float16 or in float32.
 
     Returns:
         Arrays `(output channels, weights)`.
@@ -130,15 +130,22 @@ def kernels(content: bytes) -> list[np.ndarray]:
         operator.FULLY_CONNECTED: 0,
         operator.DEPTHWISE_CONV_2D: 3,
     }
-    types = {kinds.INT8: np.int8, kinds.FLOAT32: np.float32}
+    types = {kinds.INT8: np.int8, kinds.FLOAT16: np.float16, kinds.FLOAT32: np.float32}
     model = unpack(content)
     (graph,) = model.subgraphs
+    # Weights that are computed with in float are stored before this operation.
+    stored = {
+        step.outputs[0]: step.inputs[0]
+        for step in graph.operators
+        if kind_of(model, step) == operator.DEQUANTIZE
+    }
     found = {}
     for step in graph.operators:
         axis = channels.get(kind_of(model, step))
         if axis is None:
             continue
-        tensor = graph.tensors[step.inputs[1]]
+        place = step.inputs[1]
+        tensor = graph.tensors[stored.get(place, place)]
         data = model.buffers[tensor.buffer].data
         # A product of two computed tensors has no weights.
         if data is not None and tensor.type in types:
