@@ -416,8 +416,8 @@ def write_document(results):
     seeds = ", ".join(f"{count} at {size}" for size, count in SEEDS.items())
     clips, _ = PARTS["test"]
     lines = [
-        f"Mean average precision on {clips} clips of another SoundFont (means over draws of the",
-        f"clips: {seeds}):",
+        f"Mean average precision on {clips} clips of another SoundFont (means over draws of",
+        f"the clips: {seeds}):",
         "",
         "| | " + " | ".join(f"{size} clips a class" for size in SIZES) + " |",
         "| --- |" + " --- |" * len(SIZES),
