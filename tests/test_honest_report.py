@@ -43,6 +43,32 @@ def test_the_fit_is_penalised_logistic_regression_as_scikit_learn_solves_it():
     np.testing.assert_allclose(found.probabilities(x)[:, 0], expected, atol=2e-3)
 
 
+@pytest.mark.parametrize("strength", [1.0, 0.01])
+def test_the_fit_finds_the_minimum_with_fewer_examples_than_features(strength):
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(20, 6)) @ rng.normal(size=(6, 50)) + 0.1 * rng.normal(size=(20, 50))
+    y = (rng.random((20, 1)) < 0.4).astype(float)
+    prior = Rows(rng.normal(0, 0.1, (1, 50)).astype(np.float32), np.zeros(1, np.float32))
+    examples = examples_of(x, y, rng.uniform(0.2, 2.0, 20))
+    _, spread = moments(examples)
+    shares = examples.weights / examples.weights.sum()
+
+    def cost(rows):
+        scores = rows.probabilities(x)[:, 0]
+        fit = -(shares * np.log(np.where(y[:, 0] > 0.5, scores, 1 - scores))).sum()
+        return fit + strength / 2 * np.square((rows.weights - prior.weights) * spread).sum()
+
+    found = fit_rows(examples, prior, strength)
+    again = fit_rows(examples, prior, strength, start=Rows(found.weights + 0.2, found.biases))
+    lowest = cost(found)
+    assert cost(again) == pytest.approx(lowest, abs=1e-5)
+    for _ in range(200):
+        step = rng.normal(0, 0.01, (1, 50)).astype(np.float32)
+        shift = rng.normal(0, 0.05, 1).astype(np.float32)
+        assert cost(Rows(found.weights + step, found.biases + shift)) > lowest - 1e-6
+    assert lowest < cost(prior)
+
+
 def test_unobserved_labels_teach_nothing_and_a_kept_row_stays_where_it_is_right():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(200, 4)).astype(np.float32)

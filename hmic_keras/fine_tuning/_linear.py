@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from ._crops import Examples, Windows
 
@@ -12,6 +13,9 @@ STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0)
 """The strengths of regularisation that cross-validation chooses from."""
 
 _LONGEST = 60.0  # logits beyond this are certain
+# NumPy and SciPy each have a BLAS with threads that go on spinning for a while, and L-BFGS
+# calls them in turn: with as many threads as cores a fit takes up to sixteen times as long.
+_one_thread = threadpool_limits.wrap(limits=1, user_api="blas")
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,13 @@ class Rows:
         return sigmoid(features @ self.weights.T + self.biases)
 
 
+@_one_thread
 def fit_rows(
-    examples: Examples, prior: Rows, strength: float, start: Rows | None = None
+    examples: Examples,
+    prior: Rows,
+    strength: float,
+    start: Rows | None = None,
+    axes: "Axes | None" = None,
 ) -> Rows:
     """Fits all classifiers at once by penalised logistic regression.
 
@@ -47,6 +56,7 @@ def fit_rows(
         prior: Where the classifiers are drawn to.
         strength: Above 0.
         start: Where to begin; the prior by default.
+        axes: `Axes.of(examples)`, for whoever fits the same examples several times.
 
     Returns:
         The classifiers.
@@ -56,37 +66,84 @@ def fit_rows(
     learned = learnable(examples.labels)
     if not learned.any():
         return prior
-    mean, spread = moments(examples)
-    x = ((examples.features - mean) / spread).astype(np.float64)
+    axes = axes or Axes.of(examples)
+    z = axes.coordinates
     y, seen = examples.labels[:, learned], examples.labels[:, learned] >= 0
     mass = examples.weights[:, np.newaxis] * seen / examples.weights.sum()
     offset = examples.features.astype(np.float64) @ prior.weights[learned].T
     offset += prior.biases[learned]
     begin = prior if start is None else start
     change = (begin.weights - prior.weights)[learned]
-    shift = (begin.biases - prior.biases)[learned] + change @ mean
-    first = np.column_stack([change * spread, shift])
+    shift = (begin.biases - prior.biases)[learned] + change @ axes.mean
+    first = np.column_stack([axes.into(change), shift])
+    # In units of the root of the curvature where it begins the problem is nearly round.
+    scores = sigmoid(offset + z @ first[:, :-1].T + first[:, -1])
+    curve = (mass * np.maximum(scores * (1 - scores), 0.01)).sum(axis=0)[:, np.newaxis]
+    units = np.sqrt(np.column_stack([curve * axes.variances + strength, curve]))
+    first *= units
 
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        rows = flat.reshape(first.shape)
-        logits = np.clip(offset + x @ rows[:, :-1].T + rows[:, -1], -_LONGEST, _LONGEST)
+        rows = flat.reshape(first.shape) / units
+        logits = np.clip(offset + z @ rows[:, :-1].T + rows[:, -1], -_LONGEST, _LONGEST)
         # log(1 + exp(logits)) - y * logits
         value = float((mass * (np.logaddexp(0.0, logits) - y * logits)).sum())
         error = mass * (sigmoid(logits) - y)
-        slope = np.column_stack([error.T @ x, error.sum(axis=0)])
+        slope = np.column_stack([error.T @ z, error.sum(axis=0)])
         slope[:, :-1] += strength * rows[:, :-1]
-        return value + strength / 2 * float(np.square(rows[:, :-1]).sum()), slope.ravel()
+        penalty = strength / 2 * float(np.square(rows[:, :-1]).sum())
+        return value + penalty, (slope / units).ravel()
 
     found = minimize(loss, first.ravel(), jac=True, method="L-BFGS-B", options=_OPTIONS)
-    rows = found.x.reshape(first.shape)
+    rows = found.x.reshape(first.shape) / units
     weights, biases = prior.weights.copy(), prior.biases.copy()
-    raw = rows[:, :-1] / spread
+    raw = axes.out_of(rows[:, :-1])
     weights[learned] += raw.astype(weights.dtype)
-    biases[learned] += (rows[:, -1] - raw @ mean).astype(biases.dtype)
+    biases[learned] += (rows[:, -1] - raw @ axes.mean).astype(biases.dtype)
     return Rows(weights, biases)
 
 
-_OPTIONS = {"maxiter": 200, "maxcor": 12, "ftol": 1e-8, "gtol": 1e-6}
+_OPTIONS = {"maxiter": 200, "maxcor": 12, "ftol": 1e-9, "gtol": 1e-6}
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The principal axes of standardised features.
+
+    What a penalised fit adds to its prior lies in the span of the examples, so axes along
+    which they do not vary are left out.
+
+    Attributes:
+        mean: Weighted mean of each feature, `(dim,)`.
+        spread: Its standard deviation, `(dim,)`, above 0.
+        directions: The axes, `(dim, axes)`, orthonormal.
+        variances: What varies along them, `(axes,)`.
+        coordinates: The examples on them, float64 `(examples, axes)`.
+    """
+
+    mean: np.ndarray
+    spread: np.ndarray
+    directions: np.ndarray
+    variances: np.ndarray
+    coordinates: np.ndarray
+
+    @classmethod
+    def of(cls, examples: Examples) -> "Axes":
+        """Finds the axes of weighted examples."""
+        mean, spread = moments(examples)
+        x = ((examples.features - mean) / spread).astype(np.float64)
+        shares = examples.weights / examples.weights.sum()
+        variances, directions = np.linalg.eigh((shares[:, np.newaxis] * x).T @ x)
+        kept = variances > 1e-10 * variances[-1]
+        directions = directions[:, kept]
+        return cls(mean, spread, directions, variances[kept], x @ directions)
+
+    def into(self, weights: np.ndarray) -> NDArray[np.float64]:
+        """Turns weights of raw features, `(rows, dim)`, into those of the axes."""
+        return np.asarray((weights * self.spread) @ self.directions)
+
+    def out_of(self, weights: np.ndarray) -> NDArray[np.float64]:
+        """Turns weights of the axes, `(rows, axes)`, into those of raw features."""
+        return np.asarray(weights @ self.directions.T / self.spread)
 
 
 def learnable(labels: np.ndarray) -> NDArray[np.bool_]:
@@ -153,6 +210,7 @@ class CrossFit:
     losses: dict[float, float]
 
 
+@_one_thread
 def cross_fit(
     examples: Examples,
     windows: Windows,
@@ -183,9 +241,9 @@ def cross_fit(
         held = fold == number
         rest, part = examples.without(held), windows.of(held)
         inside = held[windows.owner]
-        rows: Rows | None = None
+        rows, axes = None, Axes.of(rest)
         for strength in costs:  # the strongest first: each is a start for the next
-            rows = fit_rows(rest, prior, strength, rows)
+            rows = fit_rows(rest, prior, strength, rows, axes)
             fitted.setdefault(strength, []).append(rows)
             scores = part.means(rows.probabilities(features[inside]), len(labels))[held]
             costs[strength][held] = surprise(labels[held], scores)
