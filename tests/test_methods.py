@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from test_hierarchical_layers import draw_labels, highest_below, products, published_view
 from test_models import TAXONOMIES, TWO_LEVELS, batch, small_model
 from tflite_models import convert, run
@@ -161,6 +162,29 @@ class TestAgainstNumpy:
             np.testing.assert_allclose(found[level], expected, atol=1e-6)
 
 
+def test_detached_children_are_mixed_as_before_and_taught_by_their_own_labels_only():
+    taxonomy = TAXONOMIES["dag"]
+    inputs, labels = spread(taxonomy)
+    plain, detached = (make("f2ca", taxonomy, detach_children=on) for on in (False, True))
+    detached.set_weights(plain.get_weights())
+    assert_close(answers(detached, inputs), answers(plain, inputs), atol=0)
+    found = []
+    for model in (plain, detached):
+        # What only the finest level's classifier and the first map are made of.
+        finest, above = taxonomy.levels[:2]
+        classifier = model.get_layer(f"{finest}_logits").trainable_variables
+        attention = model.get_layer(f"{above}_attention").trainable_variables
+        with tf.GradientTape() as tape:
+            scores = model(inputs, training=True)
+            known = labels[above] >= 0
+            cost = keras.losses.binary_crossentropy(labels[above][known], scores[above][known])
+        gradients = tape.gradient(cost, [*classifier, *attention])
+        found.append([0.0 if g is None else float(np.abs(g).max()) for g in gradients])
+    assert min(found[0]) > 0
+    assert set(found[1][:2]) == {0.0}
+    assert min(found[1][2:]) > 0
+
+
 @pytest.mark.parametrize("method", heads.HEADS)
 def test_with_the_switch_on_no_class_answers_above_an_ancestor(method):
     for shape in ("dag", "skip_links", "uneven"):
@@ -292,6 +316,11 @@ def test_metrics_of_training_are_those_of_the_clips():
     [
         ("gmp", {"own_scores": 1}, "`own_scores` must be True or False. Received: 1"),
         ("f2ca", {"own_scores": "yes"}, "`own_scores`"),
+        (
+            "f2ca",
+            {"detach_children": 1},
+            "`detach_children` must be True or False. Received: 1",
+        ),
         ("chorus", {"num_voices": 0}, "`num_voices` must be a positive integer. Received: 0"),
         ("chorus", {"units": 0}, "`units`"),
         ("chorus", {"dropout": 1.0}, "`dropout`"),

@@ -3,7 +3,9 @@
 from typing import Any
 
 import numpy as np
+from keras import ops
 
+from ..errors import ModelError
 from ..layers import FineToCoarseAttention
 from ..taxonomy import Taxonomy
 from ._common import (
@@ -30,6 +32,7 @@ def f2ca(
     residual_weight: float = 1.0,
     hierarchy_prior: bool = False,
     own_scores: bool = False,
+    detach_children: bool = False,
 ) -> dict[str, Any]:
     """Scores each coarser class as an attention-weighted sum of finer ones (Zhong et al.).
 
@@ -48,10 +51,21 @@ def f2ca(
         own_scores: Whether classes with children get a classifier of their own as well, and
             score as the higher of its word and their children's mixture: for labels that may
             end at an inner class, where a class is present and none of its children is.
+        detach_children: Whether a coarser level's loss leaves the scores it mixes alone, and
+            teaches the maps and the features only. Otherwise it may lift one child in place of
+            all: a network is then rewarded for a mandolin that answers to every plucked
+            string, and its map says so. The paper does not speak of this.
 
     Returns:
         Probabilities by level.
+
+    Raises:
+        ModelError: If `own_scores` or `detach_children` is neither True nor False.
     """
+    if not isinstance(detach_children, bool):
+        raise ModelError(
+            f"`detach_children` must be True or False. Received: {detach_children!r}"
+        )
     finest, *coarser = taxonomy.levels
     scores = {finest: classifier(features, len(taxonomy.classes(finest)), finest)}
     for level in coarser:
@@ -69,6 +83,8 @@ def f2ca(
                 name=level + ATTENTION_SUFFIX,
             )
             (below,) = child_scores(children, scores, level)
+            if detach_children:
+                below = ops.stop_gradient(below)
             mixed, _ = attention(features.sequence, below, return_attention_scores=True)
             parts.append(mixed)
         own = own_classes(children, own_scores)
