@@ -18,8 +18,9 @@ in one program, which is what a GPU wants:
 
     KERAS_BACKEND=jax python benchmarks/published_sets.py --data HMC_data --out runs --jobs 4
 
-`--hyperparameters FILE` repeats the final trials without a search, `--record` writes the
-summary to `benchmarks/results/`.
+`--hyperparameters FILE` repeats the final trials without a search. `--record` writes the
+summary to `benchmarks/results/`, and all finished trials to `published_sets_trials.json` there,
+from which a later call with `--recorded` goes on.
 """
 
 import argparse
@@ -39,17 +40,18 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 RESULTS = Path(__file__).parent / "results"
+TRIALS = RESULTS / "published_sets_trials.json"
 
 SETS = ("imclef07a", "imclef07d", "diatoms", "enron")
 BASELINE = "logistic_regression"
 FINAL_SEEDS, SEARCH_SHARE = 10, 0.3
-EPOCHS, PATIENCE, EVERY = 100, 5, 2
+EPOCHS, PATIENCE, EVERY = 200, 5, 2
 SETTINGS = {"level_weights": "classes", "weight_decay": 1e-4}
 BATCH = {"imclef07a": 256, "imclef07d": 256}  # ten thousand examples; 64 elsewhere
 GRID = [
     {"units": (256, 256), "dropout": 0.3, "learning_rate": 1e-3},
-    {"units": (256, 256), "dropout": 0.2, "learning_rate": 2e-3},
-    {"units": (1000,), "dropout": 0.6, "learning_rate": 1e-3},
+    {"units": (512, 512), "dropout": 0.5, "learning_rate": 1e-3, "weight_decay": 0.1},
+    {"units": (512, 512), "dropout": 0.5, "learning_rate": 5e-4, "weight_decay": 0.1},
 ]
 # Examples may end at an inner class, so it needs a score beside what its children say.
 OPTIONS = {"gmp": {"own_scores": True}, "f2ca": {"own_scores": True}}
@@ -89,6 +91,7 @@ def arguments():
     parser.add_argument("--together", type=int, default=10 if gpu else 1)
     parser.add_argument("--hyperparameters", type=Path, help="of an earlier search")
     parser.add_argument("--record", action="store_true", help="write benchmarks/results/")
+    parser.add_argument("--recorded", action="store_true", help="go on from what is recorded")
     return parser.parse_args()
 
 
@@ -282,6 +285,29 @@ def show(summary):
         print(f"published {name} | " + " | ".join(cells))
 
 
+def pack(out):
+    """Keeps the finished trials in one file."""
+    from hmic_keras._files import write_text
+
+    trials = {
+        str(path.relative_to(out)): json.loads(path.read_text())
+        for part in ("search", "final")
+        for path in sorted((out / part).glob("*/trials/*/seed*.json"))
+    }
+    lines = [f"{json.dumps(name)}: {json.dumps(trial)}" for name, trial in trials.items()]
+    write_text(TRIALS, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def unpack(out):
+    """Puts recorded trials where they are looked for; one there already is left alone."""
+    from hmic_keras._files import write_json
+
+    for name, trial in json.loads(TRIALS.read_text()).items():
+        if not (out / name).exists():
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            write_json(out / name, trial)
+
+
 def main():
     from hmic_keras.errors import HmicError
     from hmic_keras.evaluation._compare import collect, open_units
@@ -295,6 +321,8 @@ def main():
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     deadline = Deadline.after(args.seconds)
     splits = {name: read(name, args) for name in args.sets}
+    if args.recorded:
+        unpack(args.out)
     failures = []
     if args.hyperparameters:
         chosen = json.loads(args.hyperparameters.read_text())
@@ -314,6 +342,8 @@ def main():
         for unit in open_units(plan, contenders, range(args.seeds), args.together)
     ]
     run(units, args, "final", failures)
+    if args.record:
+        pack(args.out)
     try:
         found = {
             name: collect(plan, splits[name][0], contenders, range(args.seeds))

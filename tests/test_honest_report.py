@@ -160,6 +160,23 @@ def test_an_interval_holds_its_value_and_stays_a_score(value, spread, examples):
     assert found.high - found.low > 0
 
 
+def test_what_a_learning_curve_promises_of_the_clips_held_out_moves_the_upper_end_only():
+    sizes = np.array([2.0, 4.0, 6.0, 8.0])
+    scores = np.repeat((1 - 0.8 / sizes)[:, np.newaxis], 3, axis=1)  # 0.6, 0.8, 0.867, 0.9
+    curve = honesty.Curve(sizes, scores, scores[:, :, np.newaxis])
+    gain = honesty.gain_of_all_clips(curve, 5, 0)  # from 8 to 10: 0.02 if the curve goes on
+    assert 0.005 < gain <= 0.021
+    assert honesty.gain_of_all_clips(None, 5, 0) == 0.0
+    draws = 0.9 + 0.02 * np.linspace(-1, 1, 50)
+    plain = honesty.prediction_interval(0.9, draws, 80)
+    moved = honesty.prediction_interval(0.9, draws, 80, gain)
+    assert moved.low == plain.low
+    assert plain.high < moved.high < plain.high + 2 * gain
+    wide = honesty.prediction_interval(0.9, draws, 80, gain, spreads=3.0)
+    assert wide.low < moved.low
+    assert wide.high > moved.high
+
+
 def test_more_clips_give_a_narrower_interval():
     widths = []
     for clips in (60, 240, 960):

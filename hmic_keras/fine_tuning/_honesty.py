@@ -34,27 +34,39 @@ class Interval:
         return {name: round(float(value), 4) for name, value in vars(self).items()}
 
 
-def prediction_interval(value: float, draws: np.ndarray, examples: int) -> Interval:
+def prediction_interval(
+    value: float,
+    draws: np.ndarray,
+    examples: int,
+    gain: float = 0.0,
+    spreads: float = _LEVEL,
+) -> Interval:
     """Returns a 95 % interval for the score on fresh clips.
 
     Two samples differ: the clips that the score was measured on, and the fresh ones. Both are
     given the spread of the bootstrap, so the interval is wider by the square root of 2 than
     one of the mean, and right for as many fresh clips as there are here, on the safe side for
     more. A bootstrap cannot draw a mistake that was not made, so the spread is at least half
-    that of a share of `examples`. The interval is symmetric in logits, so that it stays
-    between 0 and 1.
+    that of a share of `examples`. The ends are found in logits, so that they stay between 0
+    and 1. The lower one starts from the score drawn a little towards 0.5, as that of a share
+    of few examples must be; the upper one from the score itself and `gain`.
 
     Args:
         value: The score, between 0 and 1.
         draws: The score of bootstrap resamples; NaN where it is not defined.
         examples: How many present labels it rests on.
+        gain: How much better the model may be than those that were scored.
+        spreads: How many spreads wide it is to either side.
     """
     near = (value * examples + 1.0) / (examples + 2.0)
     least = 0.5 * np.sqrt(near * (1 - near) / (examples + 2.0))
     spread = np.sqrt(2.0) * max(float(np.nanstd(draws)), float(least))
-    half = _LEVEL * spread / (near * (1 - near))
-    middle = np.log(near) - np.log1p(-near)
-    low, high = (1 / (1 + np.exp(-(middle + side * half))) for side in (-1.0, 1.0))
+    half = spreads * spread / (near * (1 - near))
+    best = min(value + gain, 1.0 - 1e-9)
+    low, high = (
+        1 / (1 + np.exp(np.log1p(-start) - np.log(start) - side * half))
+        for start, side in ((near, -1.0), (max(near, best), 1.0))
+    )
     edge = 0.5 / (examples + 2.0)
     return Interval(
         value,
@@ -84,6 +96,7 @@ def level_scores(
     groups: np.ndarray,
     resamples: int,
     seed: int,
+    gain: float = 0.0,
 ) -> LevelScores | None:
     """Scores a level; None where no class can be scored.
 
@@ -97,7 +110,10 @@ def level_scores(
         groups: Clips that are resampled together.
         resamples: How many resamples.
         seed: Seed of them.
+        gain: How much better the model may be than those that were scored.
     """
+    from scipy import stats
+
     decided = _decisions(labels, scores, fold)
     measured = metrics.average_precision(labels, scores)
     scored = np.isfinite(measured) & ((labels >= 0) & (labels <= 0.5)).any(axis=0)
@@ -112,17 +128,22 @@ def level_scores(
     positives = (labels > 0.5).sum(axis=0)
     classes = {
         name: {
-            "ap": prediction_interval(measured[i], aps[:, i], int(positives[i])),
-            "f1": prediction_interval(f1[i], f1s[:, i], int(positives[i])),
+            "ap": prediction_interval(measured[i], aps[:, i], int(positives[i]), gain),
+            "f1": prediction_interval(f1[i], f1s[:, i], int(positives[i]), gain),
             "positives": int(positives[i]),
             "observed": int((labels[:, i] >= 0).sum()),
         }
         for i, name in enumerate(names)
         if scored[i]
     }
-    means = _nanmean(aps[:, scored])
+    count = int(positives[scored].sum())
     overall = prediction_interval(
-        float(measured[scored].mean()), means, int(positives[scored].sum())
+        float(measured[scored].mean()),
+        _nanmean(aps[:, scored]),
+        count,
+        gain,
+        # The spread of a mean over classes is itself known from few examples of each.
+        float(stats.t.ppf(0.975, max(1.0, count / scored.sum() - 1))),
     )
     return LevelScores(overall, classes)
 
@@ -210,6 +231,23 @@ def extrapolate(
         Interval(float(np.median(v)), *(float(x) for x in np.quantile(v, [0.05, 0.95])))
         for v in flat.T
     ]
+
+
+def gain_of_all_clips(curve: Curve | None, folds: int, seed: int) -> float:
+    """Returns how much better a model of all clips is expected to be than those of each fold.
+
+    Those that were scored learned from all clips but one fold, the model from that one, too.
+
+    Args:
+        curve: The learning curve; without one nothing is expected.
+        folds: Number of folds.
+        seed: Seed of the resamples.
+    """
+    if curve is None or folds < 2:
+        return 0.0
+    whole = curve.sizes[-1] * folds / (folds - 1)
+    (found,) = extrapolate(curve.sizes, curve.scores, [whole], seed)
+    return found.value - float(np.nanmean(curve.scores[-1]))
 
 
 def more_examples(curve: Curve, names: Sequence[str], seed: int) -> dict[str, Any]:

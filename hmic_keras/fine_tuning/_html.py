@@ -192,6 +192,10 @@ def _curve_figure(more: Mapping[str, Any]) -> Any:
         ylabel="mean average precision",
         ylim=(0.0, 1.02),
     )
+    # Plain numbers where there are points, not powers of ten between them.
+    places = [*np.asarray(sizes, float), *np.asarray(later, float)]
+    panel.set_xticks(places, [f"{place:.0f}" for place in places])
+    panel.set_xticks([], minor=True)
     panel.legend(loc="lower right", fontsize="small")
     return figure
 

@@ -17,7 +17,7 @@ from ..data.label_checks import LabelChecks
 from ..data.sources.folder import LabelledClips
 from ..hierarchical_model import HierarchicalModel
 from ..taxonomy import Taxonomy
-from ._honesty import Curve, doubtful_labels, level_scores, more_examples
+from ._honesty import Curve, doubtful_labels, gain_of_all_clips, level_scores, more_examples
 from ._html import page
 from ._passes import Passes
 
@@ -110,12 +110,22 @@ def make_report(
         test: Results on test clips.
     """
     levels, doubtful = {}, []
+    folds = int(fold.max()) + 1
+    # Of the finest level; the others have no curve of their own.
+    gain = gain_of_all_clips(curve, folds, config.seed)
     for level in own.levels:
         names = own.classes(level)
         places = [model.taxonomy.index(level)[name] for name in names]
         part = np.clip(scores[level][:, places], 0.0, 1.0)
         found = level_scores(
-            names, clips.labels[level], part, fold, checks.groups, config.bootstrap, config.seed
+            names,
+            clips.labels[level],
+            part,
+            fold,
+            checks.groups,
+            config.bootstrap,
+            config.seed,
+            gain,
         )
         if found is not None:
             levels[level] = {
@@ -146,7 +156,8 @@ def make_report(
         "recordings": len(np.unique(checks.groups)),
         "mode": config.mode,
         "method": model.manifest["method"]["name"],
-        "folds": int(fold.max()) + 1,
+        "folds": folds,
+        "gain_of_all_clips": round(gain, 4),
         "levels": levels,
         "doubtful_labels": _most_doubtful(doubtful),
         "more_examples": more,
