@@ -314,11 +314,6 @@ def main():
     from hmic_keras.evaluation._trials import Deadline
 
     args = arguments()
-    # Of JAX: a program is compiled once, not by every process and seed; most take longer to
-    # compile than to train.
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(args.out.absolute() / "compiled"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     deadline = Deadline.after(args.seconds)
     splits = {name: read(name, args) for name in args.sets}
     if args.recorded:

@@ -492,7 +492,7 @@ def test_seeds_trained_together_on_jax_are_those_trained_alone(data, tmp_path):
     """Fast path against one seed at a time, and on JAX no TensorFlow is loaded."""
     data.save(tmp_path / "signs.npz")
     code = f"""
-import sys, numpy as np
+import pathlib, sys, numpy as np
 from hmic_keras.data import FeatureSplits
 from hmic_keras.evaluation import compare
 data = FeatureSplits.load({str(tmp_path / "signs.npz")!r})
@@ -503,6 +503,7 @@ for name in ("gmp", "c_hmcnn"):
     one, two = (result.scores("au_prc")[name] for result in found)
     np.testing.assert_allclose(one, two, atol=1e-3)
     assert one[0] != one[1]
+assert any(pathlib.Path({str(tmp_path)!r}, "1", "compiled").iterdir())
 assert "tensorflow" not in sys.modules
 """
     environment = {**os.environ, "KERAS_BACKEND": "jax"}

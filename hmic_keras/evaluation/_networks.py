@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import keras
@@ -273,6 +274,25 @@ def _together(
         )
         for i, scores in enumerate(found)
     ]
+
+
+def keep_programs(folder: Path) -> None:
+    """Makes JAX keep what it compiles, for other seeds and processes; does nothing elsewhere.
+
+    A program of a small network takes longer to compile than to train. Whoever has chosen a
+    folder (`JAX_COMPILATION_CACHE_DIR`) is not overruled.
+
+    Args:
+        folder: Where to.
+    """
+    if keras.config.backend() != "jax":
+        return
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def _make_variables(model: Any, rows: FeatureSet) -> None:

@@ -271,8 +271,9 @@ def _load(path: str, content: str) -> FeatureSplits:
 
 
 def _run_networks(plan: Plan, unit: Unit, data: FeatureSplits, settings: TrialSettings) -> None:
-    from ._networks import monitor, train
+    from ._networks import keep_programs, monitor, train
 
+    keep_programs(Path(plan.out) / "compiled")
     parts = plan.protocol.parts(data, bool(settings.patience))
     measure = monitor(plan.protocol.monitor)
     trained = train(unit.contender, settings, parts, unit.seeds, measure, plan.deadline)
