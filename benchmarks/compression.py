@@ -25,10 +25,11 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+import documents
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "compression.json"
 DOCUMENT = ROOT / "docs" / "compression.md"
-START, END = "<!-- compression: start -->", "<!-- compression: end -->"
 SETTINGS = {
     "qat": {"epochs": 3, "learning_rate": 1e-4},
     "prune": {"epochs": 10, "learning_rate": 3e-4, "sparsity": 0.6},
@@ -104,10 +105,7 @@ def table(results):
 
 
 def write_table(results):
-    text = DOCUMENT.read_text(encoding="utf-8")
-    before, rest = text.split(START)
-    after = rest.split(END)[1]
-    DOCUMENT.write_text(f"{before}{START}\n{table(results)}\n{END}{after}", encoding="utf-8")
+    documents.put(DOCUMENT, "compression", table(results))
 
 
 def main():

@@ -27,13 +27,14 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import documents
 import keras
 import numpy as np
 
 import hmic_keras as hk
 from hmic_keras import metrics, zoo
 from hmic_keras._backends import TFLiteBackend
-from hmic_keras._files import write_json, write_text
+from hmic_keras._files import write_json
 from hmic_keras._versions import versions
 from hmic_keras.config import AudioConfig
 from hmic_keras.export import export_model, export_tflite
@@ -185,14 +186,6 @@ def tables(result):
     return "\n".join(lines)
 
 
-def write_between(mark, text):
-    start, end = f"<!-- {mark}: start -->", f"<!-- {mark}: end -->"
-    document = DOCUMENT.read_text(encoding="utf-8")
-    before, rest = document.split(start)
-    _, after = rest.split(end)
-    write_text(DOCUMENT, f"{before}{start}\n{text}\n{end}{after}")
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default=zoo.DEFAULT_MODEL)
@@ -212,7 +205,7 @@ def main():
         "latency": timing,
     }
     write_json(RESULTS, result)
-    write_between("figures", tables(result))
+    documents.put(DOCUMENT, "figures", tables(result))
     print(tables(result))
 
 

@@ -24,9 +24,10 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
+import documents
 import keras
 import numpy as np
-from export_figures import exceptions, write_between
+from export_figures import DOCUMENT, exceptions
 
 import hmic_keras as hk
 from hmic_keras._files import write_json
@@ -179,7 +180,7 @@ def write(rows):
             "rows": rows,
         },
     )
-    write_between("table", table(rows))
+    documents.put(DOCUMENT, "table", table(rows))
 
 
 def key(one):

@@ -35,7 +35,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 RESULTS = ROOT / "benchmarks" / "results" / "fine_tuning.json"
 DOCUMENT = ROOT / "docs" / "own-taxonomy.md"
-START, END = "<!-- fine-tuning: start -->", "<!-- fine-tuning: end -->"
 
 BASE = ROOT / "saved_models" / "hmic-mobile"
 # The banjo is where the base model has it; the others are families of their own.
@@ -412,7 +411,7 @@ def record(args):
 
 
 def write_document(results):
-    from hmic_keras._files import write_text
+    import documents
 
     seeds = ", ".join(f"{count} at {size}" for size, count in SEEDS.items())
     clips, _ = PARTS["test"]
@@ -430,10 +429,7 @@ def write_document(results):
     lines += ["", *coverage_lines(results["coverage"])]
     if results["forgetting"]:
         lines += ["", *forgetting_lines(results)]
-    text = DOCUMENT.read_text("utf-8")
-    head, rest = text.split(START)
-    _, tail = rest.split(END)
-    write_text(DOCUMENT, f"{head}{START}\n" + "\n".join(lines) + f"\n{END}{tail}")
+    documents.put(DOCUMENT, "fine-tuning", "\n".join(lines))
 
 
 def coverage_lines(found):

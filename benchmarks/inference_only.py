@@ -17,7 +17,8 @@ import tempfile
 import venv
 from pathlib import Path
 
-from export_figures import DOCUMENT, ROOT, write_between
+import documents
+from export_figures import DOCUMENT, ROOT
 
 from hmic_keras._files import write_json
 
@@ -59,7 +60,7 @@ def main():
         f"That is {result['all_mb']:.0f} MB in all, {result['package_mb']:.0f} MB of them this "
         "package with its demo corpus and model (`benchmarks/inference_only.py`)."
     )
-    write_between("inference-only size", text)
+    documents.put(DOCUMENT, "inference-only size", text)
     print(text)
 
 

@@ -41,6 +41,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 RESULTS = Path(__file__).parent / "results"
 TRIALS = RESULTS / "published_sets_trials.json"
+DOCUMENT = ROOT / "docs" / "comparison.md"
 
 SETS = ("imclef07a", "imclef07d", "diatoms", "enron")
 BASELINE = "logistic_regression"
@@ -308,6 +309,25 @@ def unpack(out):
             write_json(out / name, trial)
 
 
+def table(summary):
+    """The scores as Markdown, ours by mean rank, then the published ones."""
+    import documents
+
+    sets = summary["sets"]
+    rows = [["AU(PRC)", *sets, "mean rank"]]
+    for method in sorted(summary["mean_rank"], key=summary["mean_rank"].get):
+        cells = []
+        for one in sets.values():
+            found = one["au_prc"][method]
+            cells.append(f"{found['mean']:.3f} ± {(found['high'] - found['low']) / 2:.3f}")
+        rows.append([f"`{method}`", *cells, f"{summary['mean_rank'][method]:.2f}"])
+    for name in ("C-HMCNN", "HMCN-F", "HMCN-R", "Clus-Ens"):
+        cells = [one["published"].get(name) for one in sets.values()]
+        shown = ["" if cell is None else f"{cell:.3f}" for cell in cells]
+        rows.append([f"{name}, published", *shown, ""])
+    return documents.table(rows)
+
+
 def main():
     from hmic_keras.errors import HmicError
     from hmic_keras.evaluation._compare import collect, open_units
@@ -352,6 +372,9 @@ def main():
     if failures:
         raise SystemExit("\n".join(failures))
     if args.record:
+        import documents
+
+        documents.put(DOCUMENT, "published", table(summary))
         for name, content in (("", summary), ("_hyperparameters", chosen)):
             path = RESULTS / f"published_sets{name}.json"
             path.write_text(json.dumps(content, indent=2) + "\n")

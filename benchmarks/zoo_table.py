@@ -10,6 +10,8 @@ import json
 import os
 from pathlib import Path
 
+from documents import between
+
 from hmic_keras import zoo
 from hmic_keras._files import write_text
 
@@ -19,7 +21,6 @@ TESTS = {
     "timgm6mb": "rendered with a SoundFont never heard",
     "real": "160 clips of real recordings (16 tags)",
 }
-START, END = "<!-- zoo: start -->", "<!-- zoo: end -->"
 
 
 def table():
@@ -58,12 +59,10 @@ def _scores(test, metric):
 
 def with_table(document):
     """Returns the text of a document with the table as it must be."""
-    before, rest = document.read_text("utf-8").split(START)
-    _, after = rest.split(END)
     folder = Path(os.path.relpath(ROOT / "saved_models", document.parent)).as_posix()
     place = "" if folder == "." else f"{folder}/"
     text = table().replace("](", f"]({place}")
-    return f"{before}{START}\n{text}\n{END}{after}"
+    return between(document, "zoo", text)
 
 
 if __name__ == "__main__":
