@@ -460,6 +460,12 @@ def forgetting_lines(results):
         ]
         epochs = "-" if one["epochs"] is None else one["epochs"]
         lines.append(f"| `{mode}` | {epochs} | {pairs[0]} | {pairs[1]} |")
+    if any(one["epochs"] == 0 for one in results["forgetting"].values()):
+        lines += [
+            "",
+            "0 epochs: none lowered the loss on clips that the network did not see, so it stayed",
+            "as it was.",
+        ]
     return lines
 
 
