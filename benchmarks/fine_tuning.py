@@ -48,8 +48,8 @@ SIZES = (10, 30, 100)
 SEEDS = {10: 4, 30: 2, 100: 1}
 SCRATCH_SEEDS = {10: 2, 30: 1, 100: 1}
 RENDERING = {"seconds": 5.0, "polyphony": (1, 2), "polyphony_decay": 0.6}
-# Clips and the seed of their music, by part. Nothing of the method was decided on these: that
-# was done on corpora of other seeds.
+# Clips and the seed of their music, by part. The classifiers were worked out on corpora of other
+# seeds, the report's interval on other draws from this pool.
 PARTS = {"pool": (1200, 81), "test": (240, 90)}
 FRESH = 120
 TRIALS = 30
@@ -440,8 +440,8 @@ def coverage_lines(found):
         f"{found['class_scores_inside']} of {found['class_scores']} times. It reported",
         f"{found['mean_reported_map']:.3f} on the mean, and fresh clips gave",
         f"{found['mean_fresh_map']:.3f}; the interval is {found['mean_width_map']:.3f} wide.",
-        f"A trial took {found['median_seconds']:.0f} s (median, one thread of a busy two-core",
-        f"machine), and {found['peak_memory_mb'] / 1000:.1f} GB of memory at most.",
+        f"A trial took {found['median_seconds']:.0f} s (median, on a busy two-core machine)",
+        f"and {found['peak_memory_mb'] / 1000:.1f} GB of memory at most.",
     ]
 
 
