@@ -48,7 +48,7 @@ SIZES = (10, 30, 100)
 SEEDS = {10: 4, 30: 2, 100: 1}
 SCRATCH_SEEDS = {10: 2, 30: 1, 100: 1}
 RENDERING = {"seconds": 5.0, "polyphony": (1, 2), "polyphony_decay": 0.6}
-# Clips and the seed of their music, by part. The classifiers were worked out on corpora of other
+# Clips and the seed of their music, by part. Classifiers were worked out on corpora of other
 # seeds, the report's interval on other draws from this pool.
 PARTS = {"pool": (1200, 81), "test": (240, 90)}
 FRESH = 120
@@ -463,8 +463,8 @@ def forgetting_lines(results):
     if any(one["epochs"] == 0 for one in results["forgetting"].values()):
         lines += [
             "",
-            "0 epochs: none lowered the loss on clips that the network did not see, so it stayed",
-            "as it was.",
+            "0 epochs: none lowered the loss on clips that the network did not see, so it",
+            "stayed as it was.",
         ]
     return lines
 
