@@ -2,7 +2,8 @@
 
 The model takes log-mel spectrograms here, with the weights of the model of waveforms: so
 all of it is open to int8. It is fine-tuned on the training clips of the demo corpus and scored
-on its test clips, which are of another SoundFont.
+on its test clips, which are of another SoundFont (one that the default model had learned from,
+in other clips).
 
     python benchmarks/compression.py               # every way
     python benchmarks/compression.py qat prune     # only some, added to the results

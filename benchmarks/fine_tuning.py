@@ -417,7 +417,7 @@ def write_document(results):
     clips, _ = PARTS["test"]
     lines = [
         f"Mean average precision on {clips} clips of another SoundFont (means over draws of",
-        f"the clips: {seeds}):",
+        f"the clips: {seeds}; from scratch 2, 1, 1):",
         "",
         "| | " + " | ".join(f"{size} clips a class" for size in SIZES) + " |",
         "| --- |" + " --- |" * len(SIZES),

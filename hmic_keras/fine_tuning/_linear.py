@@ -14,7 +14,7 @@ STRENGTHS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0)
 
 _LONGEST = 60.0  # logits beyond this are certain
 # NumPy and SciPy each have a BLAS with threads that go on spinning for a while, and L-BFGS
-# calls them in turn: with as many threads as cores a fit takes up to sixteen times as long.
+# calls them in turn: with as many threads as cores they wait for one another most of the time.
 _one_thread = threadpool_limits.wrap(limits=1, user_api="blas")
 
 
