@@ -85,8 +85,7 @@ def build_model(
         )
     if not isinstance(audio or AudioConfig(), AudioConfig):
         raise ModelError(f"`audio` must be an AudioConfig. Received: {audio!r}")
-    if not isinstance(consistent, bool):
-        raise ModelError(f"`consistent` must be True or False. Received: {consistent!r}")
+    backbones.check_switches(consistent=consistent)
     backbones.get(backbone)
     classify = heads.get(method)
     audio = backbones.audio_for(backbone, _options("backbone_options", backbone_options), audio)

@@ -218,6 +218,29 @@ def test_without_patience_all_of_training_and_validation_part_is_fitted(tmp_path
     assert fixed.trials["multitask"][0]["validation"] is None
 
 
+def test_inner_classes_are_scored_by_themselves_where_labels_end_at_one(tmp_path):
+    ends = TREE.close_labels(
+        {"fine": [[0, 0, 0], [1, 0, 0]], "mid": [[1, 0, 0], [1, 0, 0]], "top": [[1, 0]] * 2}
+    )
+    unknown = TREE.close_labels({"fine": [[-1, 0, 0]], "mid": [[1, 0, 0]], "top": [[1, 0]]})
+    skips = TREE.close_labels({"fine": [[0, 0, -1]], "mid": [[0, 0, 0]], "top": [[0, 1]]})
+    for labels, expected in ((ends, True), (unknown, False), (skips, False)):
+        rows = FeatureSet(TREE, np.zeros((len(labels["fine"]), 5)), labels)
+        assert rows.ends_at_inner_classes() is expected
+    inner = FeatureSet(TREE, draw(2, 2).features, ends).join(draw(60, 0))
+    methods = {"gmp": {}, "by_rule": {"method": "gmp", "options": {"own_scores": False}}}
+    methods |= {"c_hmcnn": {}, "random_forest": {"options": {"n_estimators": 5}}}
+    for train, expected in ((inner, {"own_scores": True}), (draw(60, 0), {})):
+        data = FeatureSplits("ends", train=train, test=draw(40, 1))
+        found = compare(data, methods, tmp_path / str(bool(expected)), seeds=1, settings=FAST)
+        options = {one["name"]: one["options"] for one in found.about["contenders"]}
+        assert options["gmp"] == expected
+        assert options["by_rule"] == {"own_scores": False}
+        assert options["c_hmcnn"] == {}
+        sizes = {name: values[0] for name, values in found.scores("parameters").items()}
+        assert bool(sizes["gmp"] > sizes["by_rule"]) is bool(expected)
+
+
 def test_self_training_learns_from_what_nobody_observed(data, tmp_path):
     methods = {
         "plain": {"method": "multitask"},

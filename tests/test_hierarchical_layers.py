@@ -107,6 +107,43 @@ def published_view(taxonomy, labels, scores):
     return {level: np.where(present[level], vouched[level], highest[level]) for level in scores}
 
 
+def constrained_view(taxonomy, labels, scores, unscored):
+    """The same where some classes have no score of their own, class by class and row by row."""
+
+    def voucher(level, name, row):
+        """The highest score of the best known group of classes that have one."""
+        members = [
+            (labels[k[0]][row, taxonomy.index(k[0])[k[1]]], k)
+            for k in sorted(family(taxonomy, level, name, "children"))
+            if taxonomy.index(k[0])[k[1]] not in unscored.get(k[0], ())
+        ]
+        groups = [members]
+        if labels[level][row, taxonomy.index(level)[name]] > 0.5:
+            present = [one for one in members if one[0] > 0.5]
+            possible = [one for one in members if not 0 <= one[0] <= 0.5]
+            groups = [present, possible, members]
+        best = next(group for group in groups if group)
+        return max(column(taxonomy, scores, key)[row] for _, key in best)
+
+    return {
+        level: np.array(
+            [
+                [voucher(level, name, row) for name in taxonomy.classes(level)]
+                for row in range(len(scores[level]))
+            ]
+        )
+        for level in taxonomy.levels
+    }
+
+
+def inner_classes(taxonomy):
+    """Indices by level of the classes that have children."""
+    found = {level: set() for level in taxonomy.levels}
+    for parent, _, links in taxonomy.linked_levels():
+        found[parent] |= set(links[:, 0].tolist())
+    return {level: sorted(which) for level, which in found.items()}
+
+
 def assert_close(found, expected, atol=1e-6):
     assert list(found) == list(expected)
     for level in expected:
@@ -155,6 +192,49 @@ def test_the_loss_of_the_constraint_is_the_published_one(taxonomy, seed):
     assert same is labels
     assert weights == 0.5
     assert_close(compared, published_view(taxonomy, labels, scores), atol=0)
+
+
+@FEW
+@given(taxonomies(), st.integers(0, 999))
+def test_classes_without_a_score_are_as_high_as_their_descendants(taxonomy, seed):
+    scores, labels = draw_scores(taxonomy, seed), draw_labels(taxonomy, seed)
+    inner = inner_classes(taxonomy)
+    layer = MaxConstraint(links_of(taxonomy), inner)
+    given_scores = layer(scores, training=True)
+    without = {level: values.copy() for level, values in scores.items()}
+    for level, which in inner.items():
+        without[level][:, which] = 0
+    assert_close(layer(scores), highest_below(taxonomy, without), atol=0)
+    compared = layer.loss_view(labels, given_scores)[1]
+    assert_close(compared, constrained_view(taxonomy, labels, scores, inner), atol=0)
+
+
+def test_who_vouches_for_a_present_class_without_a_score():
+    layer = MaxConstraint([["coarse", "fine", [[0, 0], [0, 1], [0, 2]]]], {"coarse": [0]})
+    scores = {"fine": np.array([[0.2, 0.5, 0.8]] * 3), "coarse": np.full((3, 1), 0.9)}
+    labels = {
+        # Known to be present; not known to be absent; all known to be absent.
+        "fine": np.array([[1, -1, 0], [-1, -1, 0], [0, 0, 0]], "float32"),
+        "coarse": np.ones((3, 1), "float32"),
+    }
+    layer(scores)
+    compared = np.asarray(layer.loss_view(labels, scores)[1]["coarse"])
+    np.testing.assert_allclose(compared[:, 0], [0.2, 0.5, 0.8], atol=1e-6)
+    assert layer.get_config()["unscored"] == {"coarse": [0]}
+
+
+@pytest.mark.parametrize(
+    ("unscored", "message"),
+    [
+        ({"coarse": [1]}, r"`unscored` must name classes of the input.*'coarse': \[1\]"),
+        ({"other": [0]}, "'other'"),
+        ({"coarse": [0], "fine": [0, 1]}, "must leave each class a score"),
+    ],
+)
+def test_unscored_classes_that_cannot_be(unscored, message):
+    layer = MaxConstraint([["coarse", "fine", [[0, 0], [0, 1]]]], unscored)
+    with pytest.raises(ValueError, match=message):
+        layer({"fine": np.zeros((1, 2)), "coarse": np.zeros((1, 1))})
 
 
 @FEW

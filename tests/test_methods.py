@@ -4,7 +4,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_hierarchical_layers import draw_labels, highest_below, products, published_view
+from test_hierarchical_layers import (
+    constrained_view,
+    draw_labels,
+    highest_below,
+    products,
+    published_view,
+)
 from test_models import TAXONOMIES, TWO_LEVELS, batch, small_model
 from tflite_models import convert, run
 
@@ -99,10 +105,21 @@ class TestAgainstNumpy:
         expected = cross_entropy(asked, q)
         assert training_loss(model, inputs, labels) == pytest.approx(expected, rel=1e-4)
 
-    def test_chorus(self, shape):
+    @pytest.mark.parametrize("own_scores", [False, True])
+    def test_chorus(self, shape, own_scores):
         taxonomy = TAXONOMIES[shape]
-        model, (inputs, labels) = make("chorus", taxonomy), spread(taxonomy)
-        h = parts(model, {k: f"{k}_probabilities" for k in taxonomy.levels}, inputs)
+        model = make("chorus", taxonomy, own_scores=own_scores)
+        inputs, labels = spread(taxonomy)
+        constraint = model.get_layer("max_constraint")
+        # Keras lists what the layer was given, by the names of the levels.
+        given = keras.tree.flatten(keras.Model(model.input, constraint.input)(inputs))
+        h = dict(zip(sorted(taxonomy.levels), map(np.array, given), strict=True))
+        unscored = {}
+        if not own_scores:
+            unscored = {k: heads.children_of(taxonomy, k).parents for k in taxonomy.levels}
+            assert not any("_own" in layer.name for layer in model.layers)
+            for level, parents in unscored.items():
+                h[level][..., parents] = 0
         voices = [{k: v[:, voice] for k, v in h.items()} for voice in range(3)]
         assert len({float(v[taxonomy.levels[0]][0, 0]) for v in voices}) == 3
         closed = [highest_below(taxonomy, one) for one in voices]
@@ -113,7 +130,8 @@ class TestAgainstNumpy:
         stacked = trained_on(model, inputs)
         voices = [{k: v[i : i + 10] for k, v in stacked.items()} for i in (0, 10, 20)]
         losses = [
-            cross_entropy(labels, published_view(taxonomy, labels, one)) for one in voices
+            cross_entropy(labels, constrained_view(taxonomy, labels, one, unscored))
+            for one in voices
         ]
         found = training_loss(model, inputs, labels)
         assert found == pytest.approx(np.mean(losses), rel=1e-4)
@@ -316,6 +334,7 @@ def test_metrics_of_training_are_those_of_the_clips():
     [
         ("gmp", {"own_scores": 1}, "`own_scores` must be True or False. Received: 1"),
         ("f2ca", {"own_scores": "yes"}, "`own_scores`"),
+        ("chorus", {"own_scores": None}, "`own_scores`"),
         (
             "f2ca",
             {"detach_children": 1},

@@ -10,7 +10,7 @@ from typing import Any
 from ..config import AudioConfig
 from ..errors import ModelError
 from . import applications
-from ._common import check_counts, check_rate
+from ._common import check_counts, check_rate, check_switches
 from .conv import conv
 from .conv_attention import conv_attention
 from .mlp import mlp, mlp_voices
@@ -42,6 +42,7 @@ __all__ = [
     "audio_for",
     "check_counts",
     "check_rate",
+    "check_switches",
     "conv",
     "conv_attention",
     "get",

@@ -44,6 +44,17 @@ def check_rate(name: str, value: Any) -> None:
         raise ModelError(f"`{name}` must be a rate from 0 to below 1. Received: {value!r}")
 
 
+def check_switches(**values: Any) -> None:
+    """Refuses what is neither True nor False.
+
+    Raises:
+        ModelError: If one is something else.
+    """
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise ModelError(f"`{name}` must be True or False. Received: {value!r}")
+
+
 def standardised_image(inputs: Any) -> Any:
     """Turns a log-mel spectrogram into an image `(batch, frames, mels, 1)`.
 

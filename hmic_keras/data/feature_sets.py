@@ -110,6 +110,21 @@ class FeatureSet:
             },
         )
 
+    def ends_at_inner_classes(self) -> bool:
+        """Whether an example has a class with children, and is known to have none of them."""
+        possible: dict[str, np.ndarray] = {}
+        parents: dict[str, set[int]] = {}
+        for level, lower, links in self.taxonomy.linked_levels():
+            # Of each class, whether one of its children may be there.
+            found = possible.setdefault(level, np.zeros(self.labels[level].shape, bool))
+            for above, below in links:
+                found[:, above] |= self.labels[lower][:, below] != 0
+            parents.setdefault(level, set()).update(links[:, 0].tolist())
+        return any(
+            ((self.labels[level] > 0.5) & ~found)[:, sorted(parents[level])].any()
+            for level, found in possible.items()
+        )
+
     def _with(self, features: np.ndarray, labels: dict[str, np.ndarray]) -> "FeatureSet":
         # What is closed already need not be closed again, which takes seconds for GO.
         made = object.__new__(FeatureSet)

@@ -12,7 +12,7 @@ from .. import metrics
 from ..data.feature_sets import FeatureSplits
 from ..errors import HmicError
 from ._comparison import Comparison
-from ._contenders import Contender, TrialSettings, as_contenders
+from ._contenders import Contender, TrialSettings, as_contenders, suited
 from ._trials import (
     Deadline,
     Plan,
@@ -87,7 +87,7 @@ def compare(
         >>> result.scores("map.coarse")["logistic_regression"].shape
         (5,)
     """
-    contenders = as_contenders(methods)
+    contenders = tuple(suited(one, data.train) for one in as_contenders(methods))
     numbers = _checked_seeds(seeds)
     for name, value in (("jobs", jobs), ("together", together)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:

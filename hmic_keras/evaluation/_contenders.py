@@ -1,11 +1,13 @@
 """What is compared, and how each contender is trained."""
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..data.feature_sets import FeatureSet
 from ..errors import ModelError
 
 BASELINES = ("logistic_regression", "random_forest")
@@ -74,7 +76,9 @@ class Contender:
     Attributes:
         method: A method of `build_model`, or one of `BASELINES`.
         name: What tables call it; the method's name by default.
-        options: Options of the method, or of scikit-learn's estimator.
+        options: Options of the method, or of scikit-learn's estimator. Where training labels
+            end at inner classes, `compare` adds `own_scores=True` for methods that have it,
+            unless it is given.
         backbone_options: Options of the backbone beyond `units` and `dropout`.
         settings: Changes of the comparison's `TrialSettings`.
         consistent: Whether scores are made to obey the hierarchy after the fact: every class
@@ -156,6 +160,22 @@ def as_contenders(
             f"`methods` must hold at least one contender, each name once. Received: {names}"
         )
     return tuple(found)
+
+
+def suited(contender: Contender, train: FeatureSet) -> Contender:
+    """Gives inner classes a score of their own where training labels end at one.
+
+    Methods with an option `own_scores` are told so, unless the contender says it itself: a
+    coarse class that scores by its children alone cannot be right where it has none of them.
+    """
+    if contender.is_baseline or "own_scores" in contender.options:
+        return contender
+    from .. import heads
+
+    knows = "own_scores" in inspect.signature(heads.get(contender.method)).parameters
+    if not knows or not train.ends_at_inner_classes():
+        return contender
+    return dataclasses.replace(contender, options={**contender.options, "own_scores": True})
 
 
 def _check(

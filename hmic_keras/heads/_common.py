@@ -1,13 +1,13 @@
 """What the joint-training methods share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from keras import layers
 
-from ..errors import ModelError
+from ..backbones import check_switches
 from ..layers import GroupedMaxPool
 from ..taxonomy import Taxonomy
 
@@ -91,8 +91,7 @@ def own_classes(children: Children, own_scores: bool) -> np.ndarray:
     Raises:
         ModelError: If `own_scores` is neither True nor False.
     """
-    if not isinstance(own_scores, bool):
-        raise ModelError(f"`own_scores` must be True or False. Received: {own_scores!r}")
+    check_switches(own_scores=own_scores)
     if own_scores:
         return np.sort(np.concatenate([children.parents, children.childless]))
     return children.childless
@@ -114,6 +113,39 @@ def pool(scores: Any, links: np.ndarray, num_parents: int, name: str) -> Any:
     """Maximum of each parent's members, in float32."""
     mask = {"links": links.tolist(), "shape": [num_parents, scores.shape[-1]]}
     return GroupedMaxPool(mask, dtype="float32", name=name)(scores)
+
+
+def grouped_scores(
+    taxonomy: Taxonomy, own_scores: bool, classify: Callable[[int, str], Any]
+) -> dict[str, Any]:
+    """Scores each coarser class as the highest of its children.
+
+    Args:
+        taxonomy: The taxonomy.
+        own_scores: Whether a class with children is classified as well, as one more child.
+        classify: Makes the probabilities `(..., num_classes)` of a number of classes, with a
+            name for its layers.
+
+    Returns:
+        Probabilities by level.
+
+    Raises:
+        ModelError: If `own_scores` is neither True nor False.
+    """
+    finest, *coarser = taxonomy.levels
+    scores = {finest: classify(len(taxonomy.classes(finest)), finest)}
+    for level in coarser:
+        children = children_of(taxonomy, level)
+        parts, links = child_scores(children, scores, level), children.links
+        own = own_classes(children, own_scores)
+        if len(own):
+            # The score of its own is one more member of a class's group.
+            members = np.arange(len(own)) + len(children.names)
+            links = np.concatenate([links, np.stack([own, members], axis=1)])
+            parts.append(classify(len(own), own_name(level, own_scores)))
+        members = join(parts, f"{level}_members")
+        scores[level] = pool(members, links, len(taxonomy.classes(level)), f"{level}_gmp")
+    return scores
 
 
 def classifiers(features: Features, taxonomy: Taxonomy) -> dict[str, Any]:

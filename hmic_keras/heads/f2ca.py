@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from ..errors import ModelError
+from ..backbones import check_switches
 from ..layers import FineToCoarseAttention
 from ..taxonomy import Taxonomy
 from ._common import (
@@ -62,10 +62,7 @@ def f2ca(
     Raises:
         ModelError: If `own_scores` or `detach_children` is neither True nor False.
     """
-    if not isinstance(detach_children, bool):
-        raise ModelError(
-            f"`detach_children` must be True or False. Received: {detach_children!r}"
-        )
+    check_switches(detach_children=detach_children)
     finest, *coarser = taxonomy.levels
     scores = {finest: classifier(features, len(taxonomy.classes(finest)), finest)}
     for level in coarser:

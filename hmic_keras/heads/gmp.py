@@ -1,20 +1,10 @@
 """Grouped max-pooling: coarse tags by rule."""
 
+from functools import partial
 from typing import Any
 
-import numpy as np
-
 from ..taxonomy import Taxonomy
-from ._common import (
-    Features,
-    child_scores,
-    children_of,
-    classifier,
-    join,
-    own_classes,
-    own_name,
-    pool,
-)
+from ._common import Features, classifier, grouped_scores
 
 
 def gmp(features: Features, taxonomy: Taxonomy, *, own_scores: bool = False) -> dict[str, Any]:
@@ -37,17 +27,4 @@ def gmp(features: Features, taxonomy: Taxonomy, *, own_scores: bool = False) -> 
     Raises:
         ModelError: If `own_scores` is neither True nor False.
     """
-    finest, *coarser = taxonomy.levels
-    scores = {finest: classifier(features, len(taxonomy.classes(finest)), finest)}
-    for level in coarser:
-        children = children_of(taxonomy, level)
-        parts, links = child_scores(children, scores, level), children.links
-        own = own_classes(children, own_scores)
-        if len(own):
-            # The score of its own is one more member of a class's group.
-            members = np.arange(len(own)) + len(children.names)
-            links = np.concatenate([links, np.stack([own, members], axis=1)])
-            parts.append(classifier(features, len(own), own_name(level, own_scores)))
-        members = join(parts, f"{level}_members")
-        scores[level] = pool(members, links, len(taxonomy.classes(level)), f"{level}_gmp")
-    return scores
+    return grouped_scores(taxonomy, own_scores, partial(classifier, features))

@@ -1,9 +1,10 @@
 """The max-constraint module of C-HMCNN, with what its loss compares."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from ._functional import descendant_max
@@ -24,9 +25,15 @@ class MaxConstraint(AncestorClosure):
     A class counts as present with a label above 0.5. An unobserved class vouches for no
     ancestor, but an absent ancestor makes it absent.
 
+    A class without a score of its own (`unscored`) is only as high as its descendants. If it is
+    present and none of those that could vouch for it is known to be, the highest of those not
+    known to be absent does; if all of them are known to be absent, the highest of all.
+
     Args:
         links: List of `[parent level, child level, pairs]`, with integer pairs of parent and
             child index, as `Taxonomy.linked_levels` gives them.
+        unscored: Indices by level of the classes that have no score of their own: whatever
+            they are given counts as 0. Each must have a descendant that has one.
         **kwargs: Base layer arguments such as `name` and `dtype`.
 
     Input shape:
@@ -36,7 +43,8 @@ class MaxConstraint(AncestorClosure):
         The same.
 
     Raises:
-        ValueError: If `links` name a level or a class that is not there, or run in a circle.
+        ValueError: If `links` name a level or a class that is not there, or run in a circle,
+            or `unscored` does, or leaves a class without any score.
 
     Example:
         >>> import numpy as np
@@ -52,6 +60,51 @@ class MaxConstraint(AncestorClosure):
         Networks", NeurIPS 2020 (arXiv 2010.10151).
     """
 
+    def __init__(
+        self,
+        links: Sequence[Sequence[Any]],
+        unscored: Mapping[str, Sequence[int]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(links, **kwargs)
+        self._unscored = {
+            level: [int(i) for i in which] for level, which in (unscored or {}).items()
+        }
+        self._scored: np.ndarray | None = None
+
+    def build(self, input_shape: Mapping[str, Sequence[int | None]]) -> None:
+        """Arranges the steps, and finds out which classes have a score of their own."""
+        super().build(input_shape)
+        scored = {level: np.ones(size, "float32") for level, size in self._levels.items()}
+        for level, which in self._unscored.items():
+            size = self._levels.get(level, 0)
+            if not all(0 <= i < size for i in which):
+                raise ValueError(
+                    f"`unscored` must name classes of the input by level, which has "
+                    f"{self._levels}. Received: {level!r}: {which}"
+                )
+            scored[level][which] = 0.0
+        joined = np.concatenate(list(scored.values()))
+        if joined.all():
+            return
+        vouched = ops.convert_to_numpy(descendant_max(joined[np.newaxis], self._plan))
+        if not vouched.all():
+            raise ValueError(
+                "`unscored` must leave each class a score: its own or that of a descendant. "
+                f"Received: {self._unscored}, where class {int(np.argmin(vouched[0]))} of all "
+                "levels has none"
+            )
+        self._scored = joined
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        more = {"unscored": self._unscored} if self._unscored else {}
+        return {**super().get_config(), **more}
+
+    def answer(self, scores: Mapping[str, Any], rows: Any = None) -> dict[str, Any]:
+        """Returns the constrained scores, in training too."""
+        return self._by_level(descendant_max(self._own(scores), self._plan))
+
     def loss_view(
         self, labels: Mapping[str, Any], scores: Mapping[str, Any], sample_weight: Any = None
     ) -> tuple[Mapping[str, Any], dict[str, Any], Any]:
@@ -63,9 +116,27 @@ class MaxConstraint(AncestorClosure):
             scores: What the layer was given.
             sample_weight: Passed on.
         """
-        joined = self._joined(scores)
-        present = ops.greater(self._joined_labels(labels, scores), 0.5)
-        # One walk through the hierarchy for both.
-        pair = ops.stack([joined, ops.where(present, joined, 0.0)], axis=0)
-        highest, vouched = ops.unstack(descendant_max(pair, self._plan), axis=0)
+        own, known = self._own(scores), self._joined_labels(labels, scores)
+        present = ops.greater(known, 0.5)
+        views = [own, ops.where(present, own, 0.0)]
+        if self._scored is not None:
+            absent = ops.logical_and(ops.greater_equal(known, 0.0), ops.less_equal(known, 0.5))
+            able = ops.zeros_like(own) + self._scored
+            views += [
+                ops.where(absent, 0.0, own),
+                ops.where(present, able, 0.0),
+                ops.where(absent, 0.0, able),
+            ]
+        # One walk through the hierarchy for all of them.
+        found = ops.unstack(descendant_max(ops.stack(views, axis=0), self._plan), axis=0)
+        highest, vouched = found[:2]
+        if self._scored is not None:
+            possible, vouchers, candidates = found[2:]
+            vouched = ops.where(
+                vouchers > 0, vouched, ops.where(candidates > 0, possible, highest)
+            )
         return labels, self._by_level(ops.where(present, vouched, highest)), sample_weight
+
+    def _own(self, scores: Mapping[str, Any]) -> Any:
+        joined = self._joined(scores)
+        return joined if self._scored is None else joined * self._scored
