@@ -35,6 +35,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 RESULTS = Path(__file__).parent / "results"
+TRIALS = RESULTS / "label_budgets_trials.json"
 DOCUMENT = ROOT / "docs" / "comparison.md"
 
 CLIPS = {"train": 2500, "test": 600}
@@ -69,6 +70,7 @@ def arguments():
     gpu = shutil.which("nvidia-smi") is not None
     parser.add_argument("--together", type=int, default=10 if gpu else 1)
     parser.add_argument("--record", action="store_true", help="write benchmarks/results/")
+    parser.add_argument("--recorded", action="store_true", help="go on from what is recorded")
     return parser.parse_args()
 
 
@@ -152,12 +154,16 @@ def contenders(percent, args):
 
 
 def run(args):
+    import recorded_trials
+
     from hmic_keras.data import FeatureSplits
     from hmic_keras.evaluation import TrialSettings
     from hmic_keras.evaluation._compare import collect, make_plan, open_units
     from hmic_keras.evaluation._trials import Deadline, Protocol, run_units
 
     splits = FeatureSplits.load(args.out / "features.npz")
+    if args.recorded:
+        recorded_trials.unpack(TRIALS, args.out)
     deadline = Deadline.after(args.seconds)
     protocol = Protocol(TrialSettings(**SETTINGS), "map")
     plans = {}
@@ -179,7 +185,10 @@ def run(args):
     def progress(done, total):
         print(f"{done}/{total} trials, {time.time() - started:.0f} s", flush=True)
 
-    if units and not run_units(units, args.jobs, progress):
+    in_time = not units or run_units(units, args.jobs, progress)
+    if args.record:
+        recorded_trials.pack(args.out, ["budgets/*/trials/*/seed*.json"], TRIALS)
+    if not in_time:
         raise SystemExit("The time is over; the same command goes on.")
     found = {
         percent: collect(plan, data, contenders(percent, args), range(args.seeds))

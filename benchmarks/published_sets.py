@@ -286,29 +286,6 @@ def show(summary):
         print(f"published {name} | " + " | ".join(cells))
 
 
-def pack(out):
-    """Keeps the finished trials in one file."""
-    from hmic_keras._files import write_text
-
-    trials = {
-        str(path.relative_to(out)): json.loads(path.read_text())
-        for part in ("search", "final")
-        for path in sorted((out / part).glob("*/trials/*/seed*.json"))
-    }
-    lines = [f"{json.dumps(name)}: {json.dumps(trial)}" for name, trial in trials.items()]
-    write_text(TRIALS, "{\n" + ",\n".join(lines) + "\n}\n")
-
-
-def unpack(out):
-    """Puts recorded trials where they are looked for; one there already is left alone."""
-    from hmic_keras._files import write_json
-
-    for name, trial in json.loads(TRIALS.read_text()).items():
-        if not (out / name).exists():
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            write_json(out / name, trial)
-
-
 def table(summary):
     """The scores as Markdown, ours by mean rank, then the published ones."""
     import documents
@@ -329,6 +306,8 @@ def table(summary):
 
 
 def main():
+    from recorded_trials import pack, unpack
+
     from hmic_keras.errors import HmicError
     from hmic_keras.evaluation._compare import collect, open_units
     from hmic_keras.evaluation._trials import Deadline
@@ -337,7 +316,7 @@ def main():
     deadline = Deadline.after(args.seconds)
     splits = {name: read(name, args) for name in args.sets}
     if args.recorded:
-        unpack(args.out)
+        unpack(TRIALS, args.out)
     failures = []
     if args.hyperparameters:
         chosen = json.loads(args.hyperparameters.read_text())
@@ -358,7 +337,9 @@ def main():
     ]
     run(units, args, "final", failures)
     if args.record:
-        pack(args.out)
+        pack(
+            args.out, [f"{part}/*/trials/*/seed*.json" for part in ("search", "final")], TRIALS
+        )
     try:
         found = {
             name: collect(plan, splits[name][0], contenders, range(args.seeds))
