@@ -2,19 +2,21 @@ r"""Does joint training help, and what when few fine labels are observed?
 
 Rendered polyphonic music with the `openmic` taxonomy, 2,500 clips of 5 s played by one
 SoundFont to train on and 600 by another to test on; of the fine labels, 100 %, 30 % or 10 % are
-observed. Two parts, each resumable:
+observed. Three parts, each resumable:
 
-`prepare` renders the corpora (needs FluidSynth) and computes frozen features, `features.npz`:
-of each of 80 log-mel bands its mean, standard deviation, 90 % quantile and mean absolute step
-from frame to frame.
+`prepare` renders the corpora (needs FluidSynth) and computes log-mel spectrograms,
+`spectrograms.npz`, and frozen features of them, `features.npz`: of each of 80 log-mel bands its
+mean, standard deviation, 90 % quantile and mean absolute step from frame to frame.
 
     python benchmarks/label_budgets.py prepare --out DIR \
         --soundfonts FluidR3_GM.sf2 TimGM6mb.sf2
 
-`run` trains the methods on them, ten seeds for each budget, early stopping on 15 % of the
-training clips (their labels as sparse as the rest), and reports the test clips:
+`frozen` trains every method on the frozen features, ten seeds for each budget, early stopping
+on 15 % of the training clips (their labels as sparse as the rest), and reports the test clips.
+`end_to_end` trains the `conv` network on spectrograms, for the cells that decide:
 
-    python benchmarks/label_budgets.py run --out DIR --jobs 2 [--seconds S] [--record]
+    python benchmarks/label_budgets.py frozen --out DIR --jobs 2 [--seconds S] [--record]
+    python benchmarks/label_budgets.py end_to_end --out DIR --jobs 2 [--seconds S] [--record]
 
 Which labels of a budget are observed is drawn once, for all methods and seeds. The coarse
 labels follow from the fine ones that are observed: present if a child is, absent if all are.
@@ -26,6 +28,7 @@ import os
 import shutil
 import sys
 import time
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -35,38 +38,93 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 RESULTS = Path(__file__).parent / "results"
-TRIALS = RESULTS / "label_budgets_trials.json"
 DOCUMENT = ROOT / "docs" / "comparison.md"
 
 CLIPS = {"train": 2500, "test": 600}
 RENDERING = {"seconds": 5.0, "polyphony": (1, 6), "polyphony_decay": 0.8}
-BUDGETS = (100, 30, 10)
-SEEDS = 10
-SETTINGS = {
-    "units": (256,),
-    "dropout": 0.5,
-    "learning_rate": 1e-3,
-    "batch_size": 128,
-    "epochs": 100,
-    "patience": 8,
-    "validate_every": 2,
-}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the benchmark.
+
+    Attributes:
+        data: File of the features.
+        mark: Mark of its table in the documentation.
+        record: Name of its result files.
+        budgets: Percentages of the fine labels.
+        methods: Those that are compared.
+        self_trained: Those that are self-trained too, at the smallest budget.
+        seeds: Seeds of each.
+        contender: What else its contenders have in common.
+        settings: How networks are trained.
+    """
+
+    data: str
+    mark: str
+    record: str
+    budgets: tuple[int, ...]
+    methods: tuple[str, ...]
+    self_trained: tuple[str, ...]
+    seeds: int
+    contender: dict
+    settings: dict
+
+
 METHODS = ("independent", "multitask", "gmp", "f2ca", "c_hmcnn", "hmcn_f", "top_down", "chorus")
+PARTS = {
+    "frozen": Part(
+        "features.npz",
+        "budgets",
+        "label_budgets",
+        (100, 30, 10),
+        METHODS,
+        ("gmp", "chorus"),
+        10,
+        {},
+        {
+            "units": (256,),
+            "dropout": 0.5,
+            "learning_rate": 1e-3,
+            "batch_size": 128,
+            "epochs": 100,
+            "patience": 8,
+            "validate_every": 2,
+        },
+    ),
+    "end_to_end": Part(
+        "spectrograms.npz",
+        "end to end",
+        "label_budgets_end_to_end",
+        (100, 10),
+        ("independent", "gmp", "f2ca", "chorus"),
+        (),
+        3,
+        {"backbone": "conv"},
+        {
+            "dropout": 0.3,
+            "learning_rate": 2e-3,
+            "batch_size": 64,
+            "epochs": 30,
+            "patience": 4,
+            "validate_every": 2,
+        },
+    ),
+}
 
 
 def arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=("prepare", "run"))
+    parser.add_argument("part", choices=("prepare", *PARTS))
     parser.add_argument("--out", type=Path, required=True, help="folder of everything")
     parser.add_argument("--soundfonts", type=Path, nargs=2, help="to train and to test on")
     parser.add_argument("--processes", type=int, help="to render with")
     parser.add_argument("--jobs", type=int, default=1, help="trials side by side")
     parser.add_argument("--seconds", type=float, help="stop after so many, to go on later")
-    parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--methods", nargs="+", default=list(METHODS))
-    parser.add_argument("--self-trained", nargs="*", default=["gmp", "chorus"])
+    parser.add_argument("--seeds", type=int, help="of each method, in place of the part's own")
+    parser.add_argument("--methods", nargs="+", help="some of the methods only")
     gpu = shutil.which("nvidia-smi") is not None
     parser.add_argument("--together", type=int, default=10 if gpu else 1)
     parser.add_argument("--record", action="store_true", help="write benchmarks/results/")
@@ -79,30 +137,33 @@ def prepare(args):
     from hmic_keras.data import FeatureSet, FeatureSplits, read_clips, render_corpus
 
     taxonomy = Taxonomy.load("openmic")
-    parts = {}
-    for number, (part, clips) in enumerate(CLIPS.items()):
+    found = {"spectrograms": {}, "features": {}}
+    for number, (part, size) in enumerate(CLIPS.items()):
         folder = args.out / "corpus" / part
         if not folder.exists():
             render_corpus(
                 taxonomy,
                 folder,
-                clips=clips,
+                clips=size,
                 soundfont=args.soundfonts[number],
                 seed=41 + number,
                 processes=args.processes,
                 **RENDERING,
             )
-        found = read_clips(folder / "labels.csv", taxonomy)
-        fine = found.labels["fine"].copy()
+        clips = read_clips(folder / "labels.csv", taxonomy)
+        fine = clips.labels["fine"].copy()
         # What the SoundFont cannot play is unobserved in the table, and absent in truth: the
         # renderer plays nothing that it does not name.
         fine[fine < 0] = 0
-        parts[part] = FeatureSet(taxonomy, embed(found.paths), {"fine": fine})
-    FeatureSplits("rendered", **parts).standardise().save(args.out / "features.npz")
+        bands = spectrograms(clips.paths)
+        found["spectrograms"][part] = FeatureSet(taxonomy, bands, {"fine": fine})
+        found["features"][part] = FeatureSet(taxonomy, statistics(bands), {"fine": fine})
+    FeatureSplits("rendered", **found["spectrograms"]).save(args.out / "spectrograms.npz")
+    FeatureSplits("rendered", **found["features"]).standardise().save(args.out / "features.npz")
 
 
-def embed(paths):
-    """Frozen features of clips, `(clips, 320)`."""
+def spectrograms(paths):
+    """Log-mel spectrograms of clips, `(clips, frames, 80)`."""
     import numpy as np
 
     from hmic_keras.config import AudioConfig
@@ -114,17 +175,21 @@ def embed(paths):
     started = time.time()
     for start in range(0, len(paths), 25):
         batch = np.stack([load_audio(path) for path in paths[start : start + 25]])
-        bands = np.asarray(front(batch))
-        steps = np.abs(np.diff(bands, axis=1)).mean(axis=1)
-        high = np.quantile(bands, 0.9, axis=1)
-        rows.append(
-            np.concatenate([bands.mean(axis=1), bands.std(axis=1), high, steps], axis=1)
-        )
+        rows.append(np.asarray(front(batch)))
         print(
             f"{start + len(batch)}/{len(paths)} clips, {time.time() - started:.0f} s",
             flush=True,
         )
     return np.concatenate(rows)
+
+
+def statistics(bands):
+    """Frozen features of spectrograms, `(clips, 320)`."""
+    import numpy as np
+
+    steps = np.abs(np.diff(bands, axis=1)).mean(axis=1)
+    high = np.quantile(bands, 0.9, axis=1)
+    return np.concatenate([bands.mean(axis=1), bands.std(axis=1), high, steps], axis=1)
 
 
 def with_budget(splits, percent):
@@ -140,15 +205,17 @@ def with_budget(splits, percent):
     return FeatureSplits(f"rendered_{percent}", train=train, test=splits.test)
 
 
-def contenders(percent, args):
+def contenders(percent, part, args):
     """Who is compared at a budget; at the smallest one with self-training, too."""
     from hmic_keras.evaluation import Contender
 
-    found = [Contender(method) for method in args.methods]
-    if percent == min(BUDGETS):
+    methods = args.methods or part.methods
+    found = [Contender(method, **part.contender) for method in methods]
+    if percent == min(part.budgets):
         found += [
-            Contender(method, f"{method}_self_trained", self_training={})
-            for method in args.self_trained
+            Contender(method, f"{method}_self_trained", self_training={}, **part.contender)
+            for method in part.self_trained
+            if method in methods
         ]
     return found
 
@@ -161,24 +228,23 @@ def run(args):
     from hmic_keras.evaluation._compare import collect, make_plan, open_units
     from hmic_keras.evaluation._trials import Deadline, Protocol, run_units
 
-    splits = FeatureSplits.load(args.out / "features.npz")
+    part = PARTS[args.part]
+    seeds = range(args.seeds or part.seeds)
+    trials = RESULTS / f"{part.record}_trials.json"
+    splits = FeatureSplits.load(args.out / part.data)
     if args.recorded:
-        recorded_trials.unpack(TRIALS, args.out)
+        recorded_trials.unpack(trials, args.out)
     deadline = Deadline.after(args.seconds)
-    protocol = Protocol(TrialSettings(**SETTINGS), "map")
+    protocol = Protocol(TrialSettings(**part.settings), "map")
     plans = {}
-    for percent in BUDGETS:
+    for percent in part.budgets:
         data = with_budget(splits, percent)
-        plans[percent] = (
-            data,
-            make_plan(data, args.out / "budgets" / str(percent), protocol, deadline),
-        )
+        folder = args.out / args.part / str(percent)
+        plans[percent] = (data, make_plan(data, folder, protocol, deadline))
     units = [
         unit
         for percent, (_, plan) in plans.items()
-        for unit in open_units(
-            plan, contenders(percent, args), range(args.seeds), args.together
-        )
+        for unit in open_units(plan, contenders(percent, part, args), seeds, args.together)
     ]
     started = time.time()
 
@@ -187,30 +253,31 @@ def run(args):
 
     in_time = not units or run_units(units, args.jobs, progress)
     if args.record:
-        recorded_trials.pack(args.out, ["budgets/*/trials/*/seed*.json"], TRIALS)
+        recorded_trials.pack(args.out, [f"{args.part}/*/trials/*/seed*.json"], trials)
     if not in_time:
         raise SystemExit("The time is over; the same command goes on.")
     found = {
-        percent: collect(plan, data, contenders(percent, args), range(args.seeds))
+        percent: collect(plan, data, contenders(percent, part, args), seeds)
         for percent, (data, plan) in plans.items()
     }
     for percent, comparison in found.items():
-        comparison.write(args.out / "budgets" / str(percent))
+        comparison.write(args.out / args.part / str(percent))
     report = {
         "train_clips": len(splits.train),
         "test_clips": len(splits.test),
-        "settings": SETTINGS,
-        "seeds": args.seeds,
+        "settings": part.settings,
+        **part.contender,
+        "seeds": len(seeds),
         "budgets": {str(percent): summary(one) for percent, one in found.items()},
         "versions": {name: metadata.version(name) for name in ("keras", "numpy", "scipy")},
     }
     show(report)
-    (args.out / "summary.json").write_text(json.dumps(report, indent=2) + "\n")
+    (args.out / f"{args.part}.json").write_text(json.dumps(report, indent=2) + "\n")
     if args.record:
         import documents
 
-        documents.put(DOCUMENT, "budgets", table(report))
-        (RESULTS / "label_budgets.json").write_text(json.dumps(report, indent=2) + "\n")
+        documents.put(DOCUMENT, part.mark, table(report))
+        (RESULTS / f"{part.record}.json").write_text(json.dumps(report, indent=2) + "\n")
 
 
 def summary(comparison):

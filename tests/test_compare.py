@@ -241,6 +241,30 @@ def test_inner_classes_are_scored_by_themselves_where_labels_end_at_one(tmp_path
         assert bool(sizes["gmp"] > sizes["by_rule"]) is bool(expected)
 
 
+@pytest.mark.parametrize("backbone", ["conv", "MobileNetV3Small"])
+def test_networks_on_spectrograms_are_trained_end_to_end(tmp_path, backbone):
+    random = np.random.default_rng(0)
+
+    def clips(rows, seed):
+        # Each class is a band that sounds.
+        labels = draw(rows, seed)
+        x = random.normal(scale=0.1, size=(rows, 32, 40))
+        for band in range(3):
+            x[:, :, 10 * band : 10 * band + 10] += labels.labels["fine"][:, band, None, None]
+        return FeatureSet(TREE, x, labels.labels)
+
+    data = FeatureSplits("bands", train=clips(96, 0), test=clips(40, 1))
+    contender = Contender("gmp", "end_to_end", backbone=backbone)
+    assert contender.to_dict()["backbone"] == backbone
+    assert "backbone" not in Contender("gmp").to_dict()
+    settings = {"epochs": 8 if backbone == "conv" else 1, "patience": 0, "learning_rate": 0.01}
+    found = compare(data, [contender], tmp_path, seeds=1, settings={"dropout": 0.0, **settings})
+    if backbone == "conv":
+        assert found.scores("map.fine")["end_to_end"][0] > 0.95
+    else:
+        assert found.scores("parameters")["end_to_end"][0] > 500_000
+
+
 def test_self_training_learns_from_what_nobody_observed(data, tmp_path):
     methods = {
         "plain": {"method": "multitask"},

@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,7 +79,9 @@ class Contender:
         options: Options of the method, or of scikit-learn's estimator. Where training labels
             end at inner classes, `compare` adds `own_scores=True` for methods that have it,
             unless it is given.
-        backbone_options: Options of the backbone beyond `units` and `dropout`.
+        backbone: `"mlp"`, on feature vectors, or another backbone of `build_model`, which is
+            trained end to end: the features are then log-mel frames `(rows, frames, mels)`.
+        backbone_options: Options of the backbone beyond `units` (of `mlp` only) and `dropout`.
         settings: Changes of the comparison's `TrialSettings`.
         consistent: Whether scores are made to obey the hierarchy after the fact: every class
             scores at least as high as its highest descendant.
@@ -91,6 +93,7 @@ class Contender:
     method: str
     name: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    backbone: str = "mlp"
     backbone_options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     consistent: bool = False
@@ -105,9 +108,10 @@ class Contender:
                 f"are called after it. Received: {self.name!r}"
             )
         if self.method not in BASELINES:
-            from .. import heads
+            from .. import backbones, heads
 
             heads.get(self.method)
+            backbones.get(self.backbone)
         elif self.self_training is not None:
             raise ModelError(
                 "`self_training` is for networks; a baseline is fitted on observed labels. "
@@ -125,6 +129,8 @@ class Contender:
             "method": self.method,
             "name": self.name,
             "options": dict(self.options),
+            # Left out where it was not asked for: trials are known by what defines them.
+            **({} if self.backbone == "mlp" else {"backbone": self.backbone}),
             "backbone_options": dict(self.backbone_options),
             "settings": dict(self.settings),
             "consistent": self.consistent,
@@ -172,10 +178,17 @@ def suited(contender: Contender, train: FeatureSet) -> Contender:
         return contender
     from .. import heads
 
-    knows = "own_scores" in inspect.signature(heads.get(contender.method)).parameters
-    if not knows or not train.ends_at_inner_classes():
+    if (
+        not accepts(heads.get(contender.method), "own_scores")
+        or not train.ends_at_inner_classes()
+    ):
         return contender
     return dataclasses.replace(contender, options={**contender.options, "own_scores": True})
+
+
+def accepts(function: Callable[..., Any], option: str) -> bool:
+    """Whether a backbone or a head has an option."""
+    return option in inspect.signature(function).parameters
 
 
 def _check(

@@ -9,16 +9,18 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
+from .. import backbones
 from ..data.feature_sets import FeatureSet
 from ..metrics import mean_average_precision
 from ..models import build_model
 from ..pseudo_labels import PseudoLabels, pseudo_labels
-from ._contenders import Contender, TrialSettings
+from ._contenders import Contender, TrialSettings, accepts
 
 Scores = dict[str, np.ndarray]
 Monitor = Callable[[FeatureSet, Scores], float]
 
-_PREDICT_BATCH = 1024
+_PREDICT_BATCH = 1024  # feature vectors
+_PREDICT_FRAMES = 20_000  # of spectrograms
 
 
 @dataclass(frozen=True)
@@ -72,17 +74,17 @@ def build(contender: Contender, settings: TrialSettings, rows: FeatureSet, seed:
     """Builds and compiles the network of one trial."""
     keras.utils.set_random_seed(seed)
     taxonomy = rows.taxonomy
+    frozen = contender.backbone == "mlp"
+    options: dict[str, Any] = {"units": settings.units} if frozen else {}
+    if accepts(backbones.get(contender.backbone), "dropout"):
+        options["dropout"] = settings.dropout
     model = build_model(
         taxonomy,
-        backbone="mlp",
+        backbone=contender.backbone,
         method=contender.method,
-        input="embedding",
+        input="embedding" if frozen else "log_mel",
         input_shape=rows.features.shape[1:],
-        backbone_options={
-            "units": settings.units,
-            "dropout": settings.dropout,
-            **contender.backbone_options,
-        },
+        backbone_options={**options, **contender.backbone_options},
         method_options=contender.options,
     )
     sizes = {level: len(taxonomy.classes(level)) for level in taxonomy.levels}
@@ -382,19 +384,24 @@ def _choose(better: np.ndarray, new: Any, old: Any) -> Any:
 
 
 def _by_network(predict: Any, state: Any, features: np.ndarray, networks: int) -> list[Scores]:
+    batch = _predict_batch(features)
     parts = [
         {level: np.asarray(values) for level, values in predict(state[0], state[1], x).items()}
-        for x in (
-            features[start : start + _PREDICT_BATCH]
-            for start in range(0, len(features), _PREDICT_BATCH)
-        )
+        for x in (features[start : start + batch] for start in range(0, len(features), batch))
     ]
     joined = {level: np.concatenate([p[level] for p in parts], axis=1) for level in parts[0]}
     return [{level: values[i] for level, values in joined.items()} for i in range(networks)]
 
 
 def _predict(model: Any, features: np.ndarray) -> Scores:
-    return model.predict(features, batch_size=_PREDICT_BATCH, verbose=0)
+    return model.predict(features, batch_size=_predict_batch(features), verbose=0)
+
+
+def _predict_batch(features: np.ndarray) -> int:
+    """Returns how many examples to predict at once: of spectrograms fewer, for the memory."""
+    if features.ndim == 2:
+        return _PREDICT_BATCH
+    return max(1, _PREDICT_FRAMES // features.shape[1])
 
 
 def _size(model: Any) -> int:
