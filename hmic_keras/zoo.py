@@ -39,6 +39,8 @@ ASSETS = "assets.extra"
 """The folder in a SavedModel that holds its manifest; TensorFlow leaves it alone."""
 ONNX_ENTRY = "hmic_keras"
 """The metadata of an ONNX file that is its manifest."""
+ONNX_CHECKSUM = "hmic_keras_sha256"
+"""The metadata of an ONNX file that is the checksum of its manifest."""
 
 __all__ = [
     "DEFAULT_MODEL",

@@ -1,5 +1,6 @@
 """ONNX, for runtimes outside Google's."""
 
+import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -9,11 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from .._files import atomic_path
+from .._files import atomic_path, checksum_line
 from .._mel import filters_of, hann_window
 from ..config import AudioConfig
 from ..errors import MissingDependencyError
 from ..layers import LogMelSpectrogram
+from ..zoo import MANIFEST, ONNX_CHECKSUM, ONNX_ENTRY
 from .precision import as_float32
 from .savedmodel import with_extras
 
@@ -84,11 +86,13 @@ def _without_fft(model: Any, input_shape: Sequence[int]) -> Any:
     return model
 
 
-def add_manifest(path: Path, entries: Mapping[str, str]) -> None:
-    """Adds texts by name to the metadata of an ONNX file."""
+def add_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Adds a manifest and its checksum to the metadata of an ONNX file."""
     onnx = _need("onnx")
+    text = json.dumps(manifest, ensure_ascii=False, allow_nan=False)
+    line = checksum_line(text.encode("utf-8"), MANIFEST)
     content = onnx.load(os.fspath(path))
-    onnx.helper.set_model_props(content, dict(entries))
+    onnx.helper.set_model_props(content, {ONNX_ENTRY: text, ONNX_CHECKSUM: line})
     onnx.save(content, os.fspath(path))
 
 
