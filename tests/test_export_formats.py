@@ -414,7 +414,7 @@ def small():
 
 
 def test_static_int8_needs_typical_inputs(small, tmp_path):
-    with pytest.raises(ModelError, match=r"`calibration`, typical inputs.*Received: none"):
+    with pytest.raises(ModelError, match=r"`calibration` \(on.*--calibration.*Received: none"):
         export_model(small, tmp_path / "out", formats=["static_int8"])
     for wrong, match in (
         (np.zeros((3, 4, 5)), "at least one"),
