@@ -1,5 +1,6 @@
 """Predicting instrument tags for audio with a model in any of its formats."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -363,12 +364,19 @@ def _open_onnx(path: Path) -> tuple[Backend, dict[str, Any] | None]:
         return backend, None
     _check_text(path, text.encode("utf-8"), backend.metadata.get(zoo.ONNX_CHECKSUM))
     try:
-        return backend, dict(json.loads(text))
-    except (TypeError, ValueError) as error:
+        own = dict(json.loads(text))
+        length, stated = int(own[zoo.CONTENT_BYTES]), own[_tflite_file.CONTENT_SHA256]
+    except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
-            f"'{path}' cannot be used: the manifest it carries is not valid JSON: "
+            f"'{path}' cannot be used: the manifest it carries is not one of this package: "
             f"{first_line(error)} Export the model again."
         ) from error
+    if hashlib.sha256(path.read_bytes()[:length]).hexdigest() != stated:
+        raise ModelError(
+            f"'{path}' cannot be used: the model does not have the SHA-256 that the manifest "
+            "in it states. Export the model again."
+        )
+    return backend, own
 
 
 def _check_text(path: Path, manifest: bytes, stated: str | None) -> None:

@@ -186,8 +186,8 @@ def publish(
         },
     )
     with atomic_path(out) as folder:
-        typical = {} if tolerance is None else {"waveforms": demo_clips("train")}
-        export_model(model, folder, formats=formats, tolerance=tolerance, **typical)
+        typical = None if tolerance is None else demo_clips("train")
+        export_model(model, folder, formats=formats, tolerance=tolerance, waveforms=typical)
         write_json(folder / RESULTS, results)
         write_text(folder / CARD, model_card(folder, name=Path(out).name))
     return results

@@ -41,6 +41,8 @@ ONNX_ENTRY = "hmic_keras"
 """The metadata of an ONNX file that is its manifest."""
 ONNX_CHECKSUM = "hmic_keras_sha256"
 """The metadata of an ONNX file that is the checksum of its manifest."""
+CONTENT_BYTES = "content_bytes"
+"""What the manifest of an ONNX file calls the length of the model before its metadata."""
 _EXPORTED = (".tflite", ".onnx")
 
 __all__ = [

@@ -677,6 +677,16 @@ def test_onnx_answers_as_keras(tiny, windows, tmp_path):
     expected = tiny.model(windows, training=False)
     for level, values in found.items():
         np.testing.assert_allclose(values, expected[level], atol=1e-4)
-    moved.write_bytes(moved.read_bytes()[:2000])
-    with pytest.raises(ModelError, match=r"moved.onnx' cannot be run as ONNX"):
-        hk.Predictor(moved)
+    content = moved.read_bytes()
+
+    def refused(data, match):
+        moved.write_bytes(data)
+        with pytest.raises(ModelError, match=match):
+            hk.Predictor(moved)
+
+    refused(content[:2000], r"moved.onnx' cannot be run as ONNX")
+    other = content.replace(b'"window_seconds": 2.0', b'"window_seconds": 3.0')
+    refused(other, "manifest in it does not have the SHA-256")
+    producer = content.replace(b"tf2onnx", b"tf3onnx", 1)
+    assert producer != content
+    refused(producer, "the model does not have the SHA-256")

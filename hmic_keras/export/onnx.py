@@ -1,5 +1,6 @@
 """ONNX, for runtimes outside Google's."""
 
+import hashlib
 import json
 import os
 import warnings
@@ -12,10 +13,11 @@ import numpy as np
 
 from .._files import atomic_path, checksum_line
 from .._mel import filters_of, hann_window
+from .._tflite_file import CONTENT_SHA256
 from ..config import AudioConfig
 from ..errors import MissingDependencyError
 from ..layers import LogMelSpectrogram
-from ..zoo import MANIFEST, ONNX_CHECKSUM, ONNX_ENTRY
+from ..zoo import CONTENT_BYTES, MANIFEST, ONNX_CHECKSUM, ONNX_ENTRY
 from .precision import as_float32
 from .savedmodel import with_extras
 
@@ -87,13 +89,22 @@ def _without_fft(model: Any, input_shape: Sequence[int]) -> Any:
 
 
 def add_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Adds a manifest and its checksum to the metadata of an ONNX file."""
+    """Adds a manifest to the metadata of an ONNX file, with checksums of both."""
     onnx = _need("onnx")
-    text = json.dumps(manifest, ensure_ascii=False, allow_nan=False)
+    content = path.read_bytes()
+    own = {
+        **manifest,
+        CONTENT_SHA256: hashlib.sha256(content).hexdigest(),
+        CONTENT_BYTES: len(content),
+    }
+    text = json.dumps(own, ensure_ascii=False, allow_nan=False)
     line = checksum_line(text.encode("utf-8"), MANIFEST)
-    content = onnx.load(os.fspath(path))
-    onnx.helper.set_model_props(content, {ONNX_ENTRY: text, ONNX_CHECKSUM: line})
-    onnx.save(content, os.fspath(path))
+    # Of two messages of Protocol Buffers one after the other, the second adds to the first;
+    # so the checksum is that of the bytes before it.
+    entries = onnx.ModelProto()
+    onnx.helper.set_model_props(entries, {ONNX_ENTRY: text, ONNX_CHECKSUM: line})
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content + entries.SerializeToString())
 
 
 def _need(module: str) -> Any:
