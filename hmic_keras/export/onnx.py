@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import logging
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +46,23 @@ def export_onnx(
     model = _without_fft(with_extras(as_float32(model), extras), input_shape)
     (tensor,) = model.inputs
     signature = [keras.InputSpec(shape=(1, *input_shape), dtype="float32", name=tensor.name)]
-    with atomic_path(path) as temporary, warnings.catch_warnings():
+    with atomic_path(path) as temporary, warnings.catch_warnings(), _without_remarks():
         # Keras asks NumPy for a name that is to come back.
         warnings.filterwarnings("ignore", ".*np.object", FutureWarning)
         model(keras.ops.zeros((1, *input_shape)))
         model.export(temporary, format="onnx", verbose=False, input_signature=signature)
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Keeps tf2onnx from printing a traceback for an optimisation that it then leaves out."""
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 class _LogMelByConvolution(keras.layers.Layer):
