@@ -402,6 +402,28 @@ def test_an_average_of_ranges_is_that_of_all_batches(taxonomy):
     assert float(highest) == pytest.approx(expected, rel=0.05)
 
 
+def test_the_probabilities_of_an_ensembles_members_stay_float(taxonomy):
+    members = [
+        hk.build_model(taxonomy, method="gmp", input="log_mel", backbone_options={"width": w})
+        for w in (2, 4)
+    ]
+    network = _quantised_training.quantised(
+        twin(hk.ensemble([shaken(member) for member in members])).model
+    )
+    rounded = {
+        layer.name
+        for layer in network.layers
+        if type(layer).__name__.startswith("QuantizeWrapper")
+    }
+    assert [name for name in rounded if "conv1" in name]
+    ends = ("member1", "member2", "members", "mean")
+    assert not rounded & {f"quant_{lv}_{end}" for lv in taxonomy.levels for end in ends}
+    inputs = log_mels()
+    _quantised_training.calibrate(network, [inputs])
+    answers = network(inputs, training=False)
+    assert all(np.isfinite(np.asarray(values)).all() for values in answers)
+
+
 def test_a_model_without_weights_to_compress_is_refused():
     given = keras.Input((4,), name="given")
     network = twin(keras.Model(given, Scale()(given))).model
