@@ -2,7 +2,7 @@
 
     python benchmarks/build_zoo.py MODEL... --about CARD.yaml --validation labels.csv...
         --out FOLDER [--sets FOLDER] [--real FOLDER] [--corrupted] [--shifted]
-        [--stand-in MODEL...] [--tolerance 0.009]
+        [--stand-in MODEL...] [--tolerance 0.008]
         [--formats keras,savedmodel,float16,dynamic_int8]
 
 Several models become an ensemble, the mean of their logits. Calibrates the model and chooses

@@ -8,11 +8,13 @@ Calibration and comparison use clips of the demo corpus.
     python benchmarks/export_table.py                   # all of it
     python benchmarks/export_table.py --methods gmp     # only these rows anew
     python benchmarks/export_table.py --resume          # go on with a run that was stopped
+    python benchmarks/export_table.py --formats onnx    # only these columns, the others stay
 
 Writes `benchmarks/results/export_table.json` and the table in `docs/export.md`.
 """
 
 import argparse
+import functools
 import json
 import multiprocessing
 import os
@@ -41,7 +43,7 @@ from hmic_keras.zoo import FILES
 
 RESULTS = Path(__file__).parent / "results" / "export_table.json"
 SECONDS = 1.0
-FORMATS = [name for name in FILES if name not in ("keras", "onnx")]
+FORMATS = [name for name in FILES if name != "keras"]
 # Small, so that the whole table takes minutes.
 BACKBONES = {
     "conv": {"width": 4},
@@ -95,20 +97,25 @@ def inputs_of(model, kind):
     return log_mel(waveforms, audio) if kind == "log_mel" else waveforms
 
 
-def row(backbone, method, kind, folder):
+def row(backbone, method, kind, folder, formats):
     try:
         model = build(backbone, method, kind)
     except HmicError as error:
         return {"refused": str(error)}
     inputs = inputs_of(model, kind)
-    manifest = export_model(
-        model,
-        folder,
-        formats=FORMATS,
-        waveforms=inputs,
-        calibration=inputs,
-        skip_refused=True,
-    )
+    try:
+        manifest = export_model(
+            model,
+            folder,
+            formats=formats,
+            waveforms=inputs,
+            calibration=inputs if "static_int8" in formats else None,
+            skip_refused=True,
+        )
+    except HmicError as error:  # of the only format
+        if len(formats) > 1:
+            raise
+        return {"formats": {formats[0]: {"refused": str(error)}}}
     found = {name: {"refused": reason} for name, reason in manifest.get("refused", {}).items()}
     for name, export in manifest["exports"].items():
         found[name] = {
@@ -140,7 +147,7 @@ def table(rows):
     def cell(one, name):
         if "refused" in one:
             return refused(one["refused"])
-        found = one["formats"][name]
+        found = one["formats"].get(name, {"refused": "Not measured."})
         if "refused" in found:
             return refused(found["refused"])
         others = sum(found.get(key, 0) for key in ("weights_only", "kept_half", "kept_float"))
@@ -159,12 +166,18 @@ def table(rows):
     return "\n".join([*lines, *(["", "Reasons:", "", *notes] if notes else [])])
 
 
-def measure(combination):
+def measure(combination, formats):
     keras.backend.clear_session()
     backbone, method, kind = combination
     with tempfile.TemporaryDirectory() as folder:
-        result = row(backbone, method, kind, Path(folder) / "out")
+        result = row(backbone, method, kind, Path(folder) / "out", formats)
     return {"backbone": backbone, "method": method, "input": kind, **result}
+
+
+def joined(old, new):
+    """Returns a row with its new formats beside those that it had."""
+    both = {**old.get("formats", {}), **new.get("formats", {})}
+    return {**old, **new, **({"formats": both} if both else {})}
 
 
 def write(rows):
@@ -176,7 +189,7 @@ def write(rows):
             "what": "largest difference of a probability to Keras, or why it is refused",
             "seconds": SECONDS,
             "backbones": BACKBONES,
-            "versions": versions("ai-edge-quantizer"),
+            "versions": versions("ai-edge-quantizer", "tf2onnx", "onnxruntime"),
             "rows": rows,
         },
     )
@@ -191,21 +204,28 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--backbones", nargs="*", default=list(BACKBONES))
     parser.add_argument("--methods", nargs="*", default=sorted(HEADS))
-    parser.add_argument("--resume", action="store_true", help="Keep the rows that are there.")
+    parser.add_argument("--formats", nargs="*", default=FORMATS, choices=FORMATS)
+    parser.add_argument("--resume", action="store_true", help="Keep what is there.")
     parser.add_argument("--processes", type=int, default=1)
     chosen = parser.parse_args()
     wanted = [*combinations(chosen.backbones, chosen.methods)]
     old = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
-    rows = [one for one in old if chosen.resume or key(one) not in wanted]
-    known = {key(one) for one in rows}
+    rows = {key(one): one for one in old}
+    if chosen.resume:
+        wanted = [one for one in wanted if not has(rows.get(one), chosen.formats)]
     start = time.perf_counter()
     with multiprocessing.get_context("spawn").Pool(chosen.processes) as pool:
-        todo = [one for one in wanted if one not in known]
-        for one in pool.imap_unordered(measure, todo):
-            rows.append(one)
-            write(rows)  # so that a run that is stopped can go on
+        work = functools.partial(measure, formats=chosen.formats)
+        for one in pool.imap_unordered(work, wanted):
+            rows[key(one)] = joined(rows.get(key(one), {}), one)
+            write([*rows.values()])  # so that a run that is stopped can go on
             bad = [n for n, e in one.get("formats", {}).items() if "refused" in e]
             print(f"{time.perf_counter() - start:7.1f} s", *key(one), bad, flush=True)
+
+
+def has(row, formats):
+    """Tells whether a row, or None, says something of all these formats."""
+    return row is not None and ("refused" in row or set(formats) <= set(row["formats"]))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+CHECKSUM = "manifest.sha256"
+"""What lies beside a manifest within an exported file, as the command `sha256sum` writes it."""
 DAMAGED_ARRAYS = (
     *(OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, SyntaxError),
     *(ArithmeticError, MemoryError, RuntimeError, struct.error, zlib.error),
@@ -102,3 +104,8 @@ def sha256(path: str | os.PathLike[str]) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def checksum_line(content: bytes, name: str) -> str:
+    """Returns the line that the command `sha256sum` writes for a file of that name."""
+    return f"{hashlib.sha256(content).hexdigest()}  {name}\n"

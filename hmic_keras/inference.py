@@ -1,5 +1,6 @@
 """Predicting instrument tags for audio with a model in any of its formats."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -11,7 +12,7 @@ import numpy as np
 
 from . import _tflite_file, zoo
 from ._backends import Backend, KerasBackend, OnnxBackend, SavedModelBackend, TFLiteBackend
-from ._files import sha256
+from ._files import CHECKSUM, checksum_line, sha256
 from ._mel import log_mel
 from .config import AudioConfig
 from .data.audio import frame, load_audio, to_waveform
@@ -338,6 +339,10 @@ def _open_keras(path: Path) -> tuple[Backend, dict[str, Any] | None]:
 
 def _open_saved_model(path: Path) -> tuple[Backend, dict[str, Any] | None]:
     own = zoo.read_manifest(path / zoo.ASSETS)
+    if own is not None:
+        content = (path / zoo.ASSETS / zoo.MANIFEST).read_bytes()
+        stated = path / zoo.ASSETS / CHECKSUM
+        _check_text(path, content, stated.read_text("utf-8") if stated.is_file() else None)
     for name, expected in (own or {}).get("sha256", {}).items():
         if not (path / name).exists() or sha256(path / name) != expected:
             raise ModelError(
@@ -355,13 +360,32 @@ def _open_tflite(path: Path) -> tuple[Backend, dict[str, Any] | None]:
 def _open_onnx(path: Path) -> tuple[Backend, dict[str, Any] | None]:
     backend = OnnxBackend(path)
     text = backend.metadata.get(zoo.ONNX_ENTRY)
+    if text is None:
+        return backend, None
+    _check_text(path, text.encode("utf-8"), backend.metadata.get(zoo.ONNX_CHECKSUM))
     try:
-        return backend, None if text is None else dict(json.loads(text))
-    except (TypeError, ValueError) as error:
+        own = dict(json.loads(text))
+        length, stated = int(own[zoo.CONTENT_BYTES]), own[_tflite_file.CONTENT_SHA256]
+    except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
-            f"'{path}' cannot be used: the manifest it carries is not valid JSON: "
+            f"'{path}' cannot be used: the manifest it carries is not one of this package: "
             f"{first_line(error)} Export the model again."
         ) from error
+    if hashlib.sha256(path.read_bytes()[:length]).hexdigest() != stated:
+        raise ModelError(
+            f"'{path}' cannot be used: the model does not have the SHA-256 that the manifest "
+            "in it states. Export the model again."
+        )
+    return backend, own
+
+
+def _check_text(path: Path, manifest: bytes, stated: str | None) -> None:
+    """Refuses a manifest within a file that its checksum, a line of `sha256sum`, disowns."""
+    if stated != checksum_line(manifest, zoo.MANIFEST):
+        raise ModelError(
+            f"'{path}' cannot be used: the manifest in it does not have the SHA-256 that is "
+            "stated beside it: it was altered after export. Export the model again."
+        )
 
 
 _OPENERS: Mapping[str, Callable[[Path], tuple[Backend, dict[str, Any] | None]]] = {

@@ -27,7 +27,6 @@ from .calibration import (
     choose_thresholds,
     fit_calibration,
 )
-from .data.audio import load_audio
 from .data.no_music import KINDS, no_music
 from .data.sources.demo import demo_clips
 from .data.sources.folder import LabelledClips
@@ -187,8 +186,8 @@ def publish(
         },
     )
     with atomic_path(out) as folder:
-        typical: dict[str, Any] = {} if tolerance is None else _typical(model)
-        export_model(model, folder, formats=formats, tolerance=tolerance, **typical)
+        typical = None if tolerance is None else demo_clips("train")
+        export_model(model, folder, formats=formats, tolerance=tolerance, waveforms=typical)
         write_json(folder / RESULTS, results)
         write_text(folder / CARD, model_card(folder, name=Path(out).name))
     return results
@@ -304,16 +303,6 @@ def measure_silence(
             for kind in dict.fromkeys(kinds)
         },
     }
-
-
-def _typical(model: HierarchicalModel) -> dict[str, Any]:
-    """Music to compare files on, and other music to round their weights for."""
-    rate = model.manifest["audio"]["sample_rate"]
-    samples = round(model.manifest["window_seconds"] * rate)
-    clips = [np.resize(load_audio(p, rate), samples) for p in demo_clips("train").paths]
-    windows = np.stack(clips).astype("float32")
-    compared = np.arange(len(windows)) % 3 == 0
-    return {"waveforms": windows[compared], "calibration": windows[~compared]}
 
 
 @contextmanager

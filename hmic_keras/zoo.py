@@ -39,6 +39,11 @@ ASSETS = "assets.extra"
 """The folder in a SavedModel that holds its manifest; TensorFlow leaves it alone."""
 ONNX_ENTRY = "hmic_keras"
 """The metadata of an ONNX file that is its manifest."""
+ONNX_CHECKSUM = "hmic_keras_sha256"
+"""The metadata of an ONNX file that is the checksum of its manifest."""
+CONTENT_BYTES = "content_bytes"
+"""What the manifest of an ONNX file calls the length of the model before its metadata."""
+_EXPORTED = (".tflite", ".onnx")
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -190,6 +195,12 @@ def load_model(
     if path.is_dir():
         path = path / FILES["keras"]
         check_present(path)
+    if path.suffix in _EXPORTED:
+        raise ModelError(
+            f"'{path}' is an exported file, which `hmic_keras.Predictor` and `hmic predict` "
+            "run; to train, export or compress, name the '.keras' file it was made from, or "
+            "its folder."
+        )
     verify(path)
     # Keras reports a file that is cut off as one that is missing.
     if path.suffix == ".keras" and not zipfile.is_zipfile(path):

@@ -283,7 +283,8 @@ def test_export_writes_the_formats_asked_for(hmic, trained, corpus, tmp_path):
     assert lines[0].startswith(f"keras: {out / 'model.keras'}, ")
     assert re.fullmatch(
         re.escape(f"float32: {out / 'model.tflite'}") + r", differs from Keras by at most "
-        r"[0-9.e-]+, [0-9.]+ MB, [0-9.]+ ms a window, mAP lost: -?0.0000 fine, -?0.0000 coarse",
+        r"[0-9.e-]+ on [0-9]+ windows, [0-9.]+ MB, [0-9.]+ ms a window, "
+        r"mAP lost: -?0.0000 fine, -?0.0000 coarse",
         lines[1],
     )
     assert done.err.strip() == ""

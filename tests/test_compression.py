@@ -70,6 +70,9 @@ def shaken(model, seed=0):
 def largest_difference(model, inputs):
     """How far the answers of a model and of its twin are apart."""
     rebuilt = twin(model)
+    carried = rebuilt.weights_for(model, rebuilt.model)
+    for found, value in zip(carried, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, value)
     expected = model(inputs, training=False)
     expected = expected if isinstance(expected, dict) else {rebuilt.outputs[0]: expected}
     found = rebuilt.model(inputs, training=False)
@@ -117,6 +120,18 @@ def test_a_twin_of_every_method_answers_alike(taxonomy, method):
     )
     inputs = np.random.default_rng(0).normal(0, 1, (3, 5, DIM)).astype("float32")
     assert largest_difference(shaken(model), inputs) < 1e-6
+
+
+def test_a_twin_of_an_ensemble_answers_alike(taxonomy):
+    """Models within a model, whose outputs Keras counts by name and not as they are listed."""
+    members = [
+        hk.build_model(
+            taxonomy, method=method, input="log_mel", backbone_options={"width": width}
+        )
+        for method, width in (("gmp", 2), ("f2ca", 4))
+    ]
+    model = hk.ensemble([shaken(member) for member in members])
+    assert largest_difference(model, log_mels()) < 1e-6
 
 
 def test_the_backbones_and_methods_above_are_all_there_are():
@@ -385,6 +400,28 @@ def test_an_average_of_ranges_is_that_of_all_batches(taxonomy):
     norm = rebuilt.model.get_layer("input_norm")
     expected = np.mean([np.max(norm(batch, training=True)) for batch in (inputs, 3 * inputs)])
     assert float(highest) == pytest.approx(expected, rel=0.05)
+
+
+def test_the_probabilities_of_an_ensembles_members_stay_float(taxonomy):
+    members = [
+        hk.build_model(taxonomy, method="gmp", input="log_mel", backbone_options={"width": w})
+        for w in (2, 4)
+    ]
+    network = _quantised_training.quantised(
+        twin(hk.ensemble([shaken(member) for member in members])).model
+    )
+    rounded = {
+        layer.name
+        for layer in network.layers
+        if type(layer).__name__.startswith("QuantizeWrapper")
+    }
+    assert [name for name in rounded if "conv1" in name]
+    ends = ("member1", "member2", "members", "mean")
+    assert not rounded & {f"quant_{lv}_{end}" for lv in taxonomy.levels for end in ends}
+    inputs = log_mels()
+    _quantised_training.calibrate(network, [inputs])
+    answers = network(inputs, training=False)
+    assert all(np.isfinite(np.asarray(values)).all() for values in answers)
 
 
 def test_a_model_without_weights_to_compress_is_refused():

@@ -20,6 +20,7 @@ FLOORS = {
     "_files": 0,
     "_mel": 0,
     "_tflite_file": 0,
+    "_tflite_metadata": 0,
     "_versions": 0,
     "config": 0,
     "_links": 0,

@@ -6,6 +6,7 @@ HMIC_REQUIRE_WEB is 1.
 """
 
 import functools
+import hashlib
 import json
 import os
 import shutil
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WEB = ROOT / "examples" / "web"
 CLIP = ROOT / "hmic_keras" / "data" / "demo" / "test" / "clips" / "00000.ogg"
 DEMO = ROOT / "saved_models" / "hmic-demo"
+SHIPPED = ("float32", "dynamic_int8")
 # What the page promises: the difference to `Predictor` of any probability.
 TOLERANCE = 0.01
 
@@ -173,37 +175,55 @@ def read_embedded(javascript, paths):
     )
 
 
-def append(path, manifest, method=zipfile.ZIP_STORED):
+def append(path, manifest=None, method=zipfile.ZIP_STORED, line=None):
+    """Appends an archive; by default with true checksums."""
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    text = json.dumps({"content_sha256": content, **(manifest or {})})
+    digest = hashlib.sha256(text.encode()).hexdigest()
     with zipfile.ZipFile(path, "a", method) as archive:
         archive.writestr("labels_fine.txt", "violin\n" * 50)
-        archive.writestr("manifest.json", json.dumps(manifest))
+        archive.writestr("manifest.json", text)
+        archive.writestr("manifest.sha256", line or f"{digest}  manifest.json\n")
     return path
 
 
-def test_the_manifest_in_a_model_is_read(javascript, tmp_path):
-    plain = tmp_path / "plain.tflite"
-    plain.write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(5000))
+@pytest.fixture
+def plain(tmp_path):
+    """A function that makes what begins as a TensorFlow Lite model does."""
+
+    def make(name):
+        path = tmp_path / name
+        path.write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(5000))
+        return path
+
+    return make
+
+
+def test_the_manifest_in_a_model_is_read(javascript, plain):
     manifest = {"input": "waveform", "name": "Bässe"}
-    paths = [plain]
-    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        copy = shutil.copy(plain, tmp_path / f"{method}.tflite")
-        paths.append(append(copy, manifest, method))
-    assert read_embedded(javascript, paths) == [None, manifest, manifest]
+    methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    paths = [append(plain(f"{method}.tflite"), manifest, method) for method in methods]
+    bare, *found = read_embedded(javascript, [plain("bare.tflite"), *paths])
+    assert bare is None
+    for one in found:
+        assert one.pop("content_sha256")
+        assert one == manifest
 
 
-def test_a_damaged_or_altered_model_is_refused(javascript, tmp_path):
-    plain = tmp_path / "plain.tflite"
-    plain.write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(5000))
-    altered = append(shutil.copy(plain, tmp_path / "a.tflite"), {"content_sha256": "0" * 64})
-    damaged = append(Path(shutil.copy(plain, tmp_path / "d.tflite")), {})
+def test_a_damaged_or_altered_model_is_refused(javascript, plain, tmp_path):
+    altered = append(plain("a.tflite"), {"content_sha256": "0" * 64})
+    edited = append(plain("e.tflite"), line=f"{'0' * 64}  manifest.json\n")
+    damaged = append(plain("d.tflite"))
     content = bytearray(damaged.read_bytes())
     content[content.rindex(b"PK\x01\x02")] = 0
     damaged.write_bytes(content)
     foreign = tmp_path / "foreign.tflite"
     foreign.write_bytes(b"not a model at all")
-    found = read_embedded(javascript, [altered, damaged, foreign])
-    assert ["SHA-256 differs" in found[0], "damaged" in found[1]] == [True, True]
-    assert found[2] == "This is no TensorFlow Lite file."
+    found = read_embedded(javascript, [altered, edited, damaged, foreign])
+    assert "model is not the one" in found[0]
+    assert "manifest does not have the SHA-256" in found[1]
+    assert "damaged" in found[2]
+    assert found[3] == "This is no TensorFlow Lite file."
 
 
 def manifest_of(taxonomy, **more):
@@ -335,6 +355,16 @@ def attentive(tmp_path_factory):
     return folder / "model_dynamic_int8.tflite"
 
 
+def shipped_files(sounds):
+    """The packaged model's files, each opened and then given the clips."""
+    opened = {}
+    for form in SHIPPED:
+        opened[f"{form} file"] = [os.fspath(hk.zoo.resolve() / hk.zoo.FILES[form])]
+        opened[f"{form} clip"] = [os.fspath(CLIP)]
+        opened[f"{form} stereo"] = [os.fspath(sounds / "stereo.flac")]
+    return opened
+
+
 @pytest.fixture(scope="session")
 def visit(node, browser, packages, sounds, attentive, tmp_path_factory):
     """Everything one visit to the page saw; see `web_page.mjs`."""
@@ -356,6 +386,7 @@ def visit(node, browser, packages, sounds, attentive, tmp_path_factory):
             "clip": [os.fspath(CLIP)],
             "stereo": [os.fspath(sounds / "stereo.flac")],
             "short": [os.fspath(sounds / "short.wav")],
+            **shipped_files(sounds),
             "model": [os.fspath(attentive)],
             "explained": [os.fspath(CLIP)],
         },
@@ -410,6 +441,18 @@ def test_the_page_answers_as_predictor_does(visit, predictor, sounds, name):
     assert visit["messages"][name] == (
         f"{path.name}: {expected.seconds:.1f} s, {windows} window{'s' if windows > 1 else ''}."
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", SHIPPED)
+@pytest.mark.parametrize("sound", ["clip", "stereo"])
+def test_the_shipped_files_answer_as_predictor_does(visit, sounds, form, sound):
+    assert visit["messages"][f"{form} file"] == f"{hk.zoo.FILES[form]} is in use."
+    shipped = hk.Predictor(format=form)
+    expected = shipped.predict(sounds / "stereo.flac" if sound == "stereo" else CLIP)
+    answer = visit["answers"][f"{form} {sound}"]
+    for level, values in scores(answer, shipped).items():
+        np.testing.assert_allclose(values, expected.probabilities[level], atol=TOLERANCE)
 
 
 @pytest.mark.slow

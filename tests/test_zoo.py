@@ -13,6 +13,7 @@ import pytest
 import hmic_keras as hk
 from hmic_keras import zoo
 from hmic_keras.data import demo_clips
+from hmic_keras.data.audio import frame, load_audio
 from hmic_keras.errors import ModelError
 from hmic_keras.model_card import model_card
 
@@ -64,6 +65,16 @@ def test_a_folder_without_a_keras_file_is_refused(bundle):
     (bundle / "model.keras").unlink()
     with pytest.raises(ModelError, match=f"{bundle}' holds no 'model.keras'"):
         hk.load_model(bundle)
+
+
+def test_an_exported_file_is_no_model_to_train_or_export(tiny_bundle, hmic, tmp_path):
+    path = tiny_bundle / "model.tflite"
+    with pytest.raises(ModelError, match=r"model.tflite' is an exported file.*'.keras' file"):
+        hk.load_model(path)
+    done = hmic("export", path, "--out", tmp_path / "out")
+    assert done.code == 2
+    assert "is an exported file" in done.err
+    assert len(done.err.strip().splitlines()) == 1
 
 
 def test_a_changed_keras_file_is_refused(bundle):
@@ -267,6 +278,37 @@ def test_the_mobile_model_is_small():
     assert manifest_of("hmic-mobile")["zoo"]["parameters"] <= 600_000
     (found,) = (one for one in zoo.models() if one.name == "hmic-mobile")
     assert found.files["float32"] <= 3_000_000
+
+
+@pytest.mark.slow
+def test_the_shipped_int8_file_answers_the_test_clips_as_keras():
+    """Of all test clips, none of which exporting looked at; `benchmarks/export_figures.py`."""
+    exact, predictor = hk.Predictor(format="keras"), hk.Predictor(format="dynamic_int8")
+    assert (zoo.resolve() / "model_dynamic_int8.tflite").stat().st_size <= 1_200_000
+    report = manifest_of(zoo.DEFAULT_MODEL)["exports"]["dynamic_int8"]["parity"]
+    assert report["compared"] == {"waveforms": len(demo_clips("train"))}
+    clips = demo_clips("test")
+    length = round(exact.window_seconds * exact.sample_rate)
+    cut = [frame(load_audio(p, exact.sample_rate), length, length) for p in clips.paths]
+    assert {len(windows) for windows in cut} == {1}
+    wanted, found = (p.score_windows(np.concatenate(cut)) for p in (exact, predictor))
+    maps = [
+        hk.metrics.evaluate(clips.taxonomy, clips.labels, scores)["levels"]
+        for scores in (wanted, found)
+    ]
+    recorded = json.loads(
+        (ROOT / "benchmarks" / "results" / "export_figures.json").read_text("utf-8")
+    )["formats"]["dynamic_int8, as shipped"]
+    assert (
+        recorded["sha256"]
+        == manifest_of(zoo.DEFAULT_MODEL)["sha256"]["model_dynamic_int8.tflite"]
+    )
+    for level, values in wanted.items():
+        largest = np.abs(found[level] - values).max()
+        assert largest < 0.01
+        # The two runtimes round otherwise on another processor.
+        assert largest == pytest.approx(recorded["test"][level]["max"], abs=1e-3)
+        assert maps[0][level]["map"] - maps[1][level]["map"] < 0.003
 
 
 @pytest.mark.parametrize("form", ["keras", "savedmodel", "tflite"])

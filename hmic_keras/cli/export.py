@@ -23,11 +23,21 @@ def export(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Label table (CSV); says how much mAP each format loses on it."),
+        typer.Option(
+            help="Label table (CSV); files are compared on its clips, and the mAP they lose "
+            "on them is stated."
+        ),
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(help="Label table (CSV) of clips to compare on, instead of a few probes."),
     ] = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="Label table (CSV) of typical clips; static_int8 needs one."),
+        typer.Option(
+            help="Label table (CSV) of typical clips, to quantise for and compare on; "
+            "static_int8 needs one."
+        ),
     ] = None,
     extras: Annotated[
         str | None,
@@ -53,12 +63,14 @@ def export(
         keras_model = zoo.load_model(model)
         taxonomy = keras_model.taxonomy
         options: dict[str, Any] = {"formats": _terminal.names(formats)} if formats else {}
+        tables = {"evaluation": data, "waveforms": compare, "calibration": calibration}
+        for name, table in tables.items():
+            if table is not None:
+                options[name] = read_clips(table, taxonomy)
         manifest = export_model(
             keras_model,
             out,
             **options,
-            evaluation=None if data is None else read_clips(data, taxonomy),
-            calibration=None if calibration is None else read_clips(calibration, taxonomy),
             extras=_terminal.names([extras]) if extras else (),
             tolerance=tolerance,
         )
@@ -77,8 +89,8 @@ def _note(export: dict[str, Any]) -> str:
         return f", {size}"
     report = export["parity"]
     note = (
-        f", differs from Keras by at most {max(report['max'].values()):.1e}, {size}, "
-        f"{export['latency_ms']:.1f} ms a window"
+        f", differs from Keras by at most {max(report['max'].values()):.1e} on "
+        f"{report['inputs']} windows, {size}, {export['latency_ms']:.1f} ms a window"
     )
     lost = {level: values["lost"] for level, values in report.get("map", {}).items()}
     known = [f"{value:.4f} {level}" for level, value in lost.items() if value is not None]

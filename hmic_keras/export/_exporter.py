@@ -1,6 +1,5 @@
 """Writing one format of a model, and comparing it with the model."""
 
-import json
 import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -12,15 +11,15 @@ import numpy as np
 
 from .. import _tflite_file
 from .._backends import Backend, KerasBackend, OnnxBackend, SavedModelBackend, TFLiteBackend
-from .._files import sha256, write_json
+from .._files import CHECKSUM, checksum_line, sha256, write_json, write_text
 from .._mel import log_mel
 from .._versions import versions
 from ..data.sources.folder import LabelledClips
 from ..errors import ModelError
 from ..layers import LogMelSpectrogram
-from ..zoo import ASSETS, MANIFEST, ONNX_ENTRY
+from ..zoo import ASSETS, MANIFEST
 from . import metadata, onnx, parity, quantisation, tflite
-from ._inputs import Inputs
+from ._inputs import Inputs, Windows
 from ._tolerance import Search
 from .precision import as_float32
 from .savedmodel import export_saved_model, with_extras
@@ -64,21 +63,20 @@ class Exporter:
         self._takes = takes = Inputs(model)
         self._extras = tuple(extras)
         self._tolerances = _tolerances(tolerance)
-        self._inputs = (
-            takes.probe() if waveforms is None else takes.read("waveforms", waveforms)
-        )
-        self._calibration = (
-            None if calibration is None else takes.read("calibration", calibration)
-        )
-        # What weights are rounded for, where nearest is not near enough; no probes.
-        given = self._inputs if waveforms is not None else None
-        self._typical = given if self._calibration is None else self._calibration
+        compared = _compared(takes, waveforms, calibration, evaluation)
+        self._names = [f"{part} {name}" for part, one in compared.items() for name in one.names]
+        self._counts = {part: len(one.names) for part, one in compared.items()}
+        self._inputs = np.concatenate([one.values for one in compared.values()])
+        # What weights are rounded for, where nearest is not near enough; no probes, and no
+        # clips that are to tell how well a file does.
+        read = {part: one.values for part, one in compared.items()}
+        self._calibration = read.get("calibration")
+        self._typical = read.get("calibration", read.get("waveforms"))
         self._keras = KerasBackend(self._model)
         self._expected = self._keras.run(self._inputs)
         self._evaluation = evaluation
         if evaluation is not None:
-            self._clips, self._owners = takes.of_clips(evaluation)
-            self._expected_scores = self._scores(self._keras)
+            self._owners = compared["evaluation"].owners
         self._float32: bytes | None = None
         # Both float formats are converted from it.
         self._fixed = tempfile.TemporaryDirectory(prefix="hmic-export-")
@@ -225,32 +223,39 @@ class Exporter:
         tolerance = self._tolerances[name]
         if not max(differences.values()) <= tolerance:
             shown = {level: round(value, 4) for level, value in differences.items()}
+            where = self._names[parity.worst_input(self._expected, found)]
             raise ModelError(
                 f"The exported {name} file answers differently from the Keras model: by up to "
-                f"{shown}, where `tolerance` allows {tolerance:g}. It was not kept."
+                f"{shown}, most for {where}, where `tolerance` allows {tolerance:g}. It was "
+                "not kept."
             )
+        worst = parity.worst_input(self._expected, found)
         report = {
             "max": differences,
             "mean": parity.mean_difference(self._expected, found),
             "inputs": len(self._inputs),
+            "compared": self._counts,
+            "worst": self._names[worst],
             "tolerance": tolerance,
         }
         if self._evaluation is not None:
             report["map"] = parity.lost_map(
                 self._evaluation.taxonomy,
                 self._evaluation.labels,
-                self._expected_scores,
-                self._scores(backend),
+                self._by_clip(self._expected),
+                self._by_clip(found),
             )
         return report
 
-    def _scores(self, backend: Backend) -> dict[str, np.ndarray]:
-        """Answers the clips of the evaluation, each by the mean over its windows."""
-        found = backend.run(self._for(backend, self._clips))
-        counts = np.bincount(self._owners)[:, np.newaxis]
-        starts = np.flatnonzero(np.diff(self._owners, prepend=-1))
+    def _by_clip(self, answers: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns the answers for the clips of the evaluation, the means over their windows."""
+        owners = self._owners
+        counts = np.bincount(owners)[:, np.newaxis]
+        starts = np.flatnonzero(np.diff(owners, prepend=-1))
+        # They come last of what is compared.
         return {
-            level: np.add.reduceat(found[level], starts) / counts for level in self._expected
+            level: np.add.reduceat(answers[level][-len(owners) :], starts) / counts
+            for level in self._expected
         }
 
     def _carry(self, name: str, path: Path, entry: Mapping[str, Any]) -> None:
@@ -265,10 +270,28 @@ class Exporter:
             parts = ("saved_model.pb", "variables")
             own["sha256"] = {part: sha256(path / part) for part in parts}
             write_json(path / ASSETS / MANIFEST, own)
+            text = (path / ASSETS / MANIFEST).read_bytes()
+            write_text(path / ASSETS / CHECKSUM, checksum_line(text, MANIFEST))
         elif name == "onnx":
-            onnx.add_manifest(path, {ONNX_ENTRY: json.dumps(own, allow_nan=False)})
+            onnx.add_manifest(path, own)
         else:
             path.write_bytes(_tflite_file.with_files(path.read_bytes(), own))
+
+
+def _compared(
+    takes: Inputs, waveforms: Any, calibration: Any, evaluation: LabelledClips | None
+) -> dict[str, Windows]:
+    """Returns all inputs that files have to answer as the model does, by their origin."""
+    parts = {}
+    if waveforms is None:
+        parts["probe"] = takes.probe()
+    else:
+        parts["waveforms"] = takes.read("waveforms", waveforms, every=True)
+    if calibration is not None:
+        parts["calibration"] = takes.read("calibration", calibration)
+    if evaluation is not None:
+        parts["evaluation"] = takes.read("evaluation", evaluation, every=True)
+    return parts
 
 
 def _tolerances(given: float | Mapping[str, float] | None) -> Mapping[str, float]:

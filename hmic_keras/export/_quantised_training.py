@@ -45,6 +45,7 @@ def quantised(model: Any, *, keep_zeros: bool = False) -> Any:
     kinds = {layer.name: layer for layer in model.layers}
     int8 = {name for name, layer in kinds.items() if _is_int8(layer)}
     int8 |= {name for name in kinds if _folds(kinds, consumers, int8, name)}
+    int8 -= _of_probabilities(kinds, consumers)
     if not any(kinds[name].trainable_weights for name in int8):
         raise ModelError(
             f"The model {model.name!r} has no convolution and no dense layer that could be "
@@ -54,7 +55,7 @@ def quantised(model: Any, *, keep_zeros: bool = False) -> Any:
     def annotate(layer: Any) -> Any:
         if layer.name in int8:
             return quantize.quantize_annotate_layer(layer)
-        if getattr(layer, "activation", None) is tf_keras.activations.sigmoid:
+        if _is_sigmoid(layer):
             return _float_sigmoid(layer)
         # A layer that was pruned before has been called again; all its calls are alike.
         single = not isinstance(layer.get_output_at(0), list | tuple)
@@ -162,6 +163,32 @@ def _is_int8(layer: Any) -> bool:
     if type(layer).__name__ == "Activation":
         return activation in _INT8_ACTIVATIONS
     return activation is None or activation in (*_INT8_ACTIVATIONS, "linear")
+
+
+def _is_sigmoid(layer: Any) -> bool:
+    return getattr(layer, "activation", None) is libraries().tf_keras.activations.sigmoid
+
+
+def _of_probabilities(
+    layers: Mapping[str, Any], consumers: Mapping[str, list[str]]
+) -> set[str]:
+    """Names the layers without weights that do nothing but rearrange probabilities.
+
+    So it is in an ensemble, whose members end in a sigmoid. 256 different probabilities would
+    be too few there, too.
+    """
+    found = {name for name, layer in layers.items() if _is_sigmoid(layer)}
+    sources = {name: [other for other in layers if name in consumers[other]] for name in layers}
+    grown = True
+    while grown:
+        more = {
+            name
+            for name, layer in layers.items()
+            if sources[name] and not layer.weights and found.issuperset(sources[name])
+        }
+        grown = not more <= found
+        found |= more
+    return found
 
 
 def _folds(

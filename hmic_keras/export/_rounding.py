@@ -9,7 +9,7 @@ from ._flatbuffer import kind_of, name_of, pack, schema, unpack
 
 # Of the inputs of one operation that its second moments are estimated from.
 _MOST_ROWS = 40_000
-_DAMPING = 0.01
+_DAMPING = 0.001
 
 
 def round_weights(

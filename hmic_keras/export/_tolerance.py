@@ -12,6 +12,9 @@ from ._rounding import round_weights, with_weights
 # What is done with an operation, and the bytes of one of its weights.
 _BYTES = {"": 1, "weights_only": 1, "half": 2, "kept": 4}
 _QUANTISED = ("", "weights_only")
+# A saving below this share of the weights is worth no difference: what is lost on a small
+# operation would be missing on a large one.
+_WORTH = 0.01
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ class Search:
             weights,
             key=lambda n: (-weights[n], min(alone.get((n, r), np.inf) for r in _QUANTISED)),
         )
+        least = _WORTH * sum(weights.values())
+        order = [name for name in order if 2 * weights[name] >= least]
         found = self._taken_back(found, base, order, tolerance)
         if not any(found.get(name, "") in _QUANTISED for name in weights):
             return whole

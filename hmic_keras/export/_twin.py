@@ -179,7 +179,8 @@ class _Replay:
         args, kwargs = arguments
         kwargs = {name: value for name, value in kwargs.items() if name not in _MODES}
         if _is_graph(operation):
-            return self.run(operation, tensors, f"{prefix}{operation.name}_")
+            found = self.run(operation, tensors, f"{prefix}{operation.name}_")
+            return _as_numbered(operation, found)
         simple = len(args) == 1 and not kwargs
         namesake = self._namesake(operation, prefix) if simple else None
         try:
@@ -230,6 +231,15 @@ class _Replay:
             name = f"{wanted}_{number}"
         self._names.add(name)
         return name
+
+
+def _as_numbered(model: Any, outputs: list[Any]) -> list[Any]:
+    """Returns the outputs of a model within a model in the order that Keras counts them."""
+    if not isinstance(model.output, Mapping):
+        return outputs
+    named = dict(zip(model.output, outputs, strict=True))
+    # By name, whatever the order of the dict.
+    return [named[name] for name in keras.tree.flatten({name: name for name in named})]
 
 
 def _rebuilt(layer: Any, name: Callable[[], str]) -> Any:

@@ -28,7 +28,7 @@ def export_model(
     out: str | os.PathLike[str],
     *,
     formats: Sequence[str] = ("keras", "savedmodel", "float32"),
-    waveforms: np.ndarray | None = None,
+    waveforms: np.ndarray | LabelledClips | None = None,
     calibration: np.ndarray | LabelledClips | None = None,
     evaluation: LabelledClips | None = None,
     extras: Sequence[str] = (),
@@ -54,12 +54,15 @@ def export_model(
         formats: Any of `zoo.FILES`: `"keras"`, `"savedmodel"`; TensorFlow Lite as `"float32"`
             (or `"tflite"`), `"float16"`, `"dynamic_int8"`, `"weight_int8"`, `"static_int8"`,
             which takes log-mel spectrograms, and `"w4"`; `"onnx"`.
-        waveforms: float32 `(batch, samples)` to compare on, or a batch of the inputs that the
-            model takes; by default clips of the demo corpus, noise at several levels and
-            silence.
+        waveforms: What to compare on: float32 `(batch, samples)`, a batch of the inputs that
+            the model takes, or clips; by default a few clips of the demo corpus, noise at
+            several levels and silence. `calibration` and `evaluation` are compared on besides.
         calibration: For `"static_int8"`, waveforms, inputs or clips typical for the model, on
-            which it finds the ranges of values; of clips, up to 200.
+            which it finds the ranges of values; of clips, the first windows of up to 200.
+            Weights of other formats are rounded for them where a tolerance asks for it.
         evaluation: Labelled clips on which the loss of mean average precision is measured.
+            Which operations stay float is chosen with regard to them, too, if a tolerance
+            asks for any: it is kept on every clip given.
         extras: What to answer besides probabilities: `"attention_maps"`, `"embedding"`; see
             `export_saved_model`. They become further outputs of the other formats, with which
             MediaPipe cannot be used.

@@ -27,8 +27,10 @@ from .precision import as_float32
 REPORT = "compression.json"
 # Inputs on which ranges of values are found.
 _CALIBRATION = 128
-# Largest difference of a probability that rounding makes between the versions of Keras.
-_SAME = 1e-4
+# Weights are carried over exactly, and tests hold answers to 1e-6. In a deep network the sums
+# of two libraries may differ by a little more (1.0e-6 in hmic-mobile), a layer that means
+# something else by far more.
+_SAME = 1e-5
 _AFTER_TRAINING = ("dynamic_int8", "static_int8")
 
 

@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 
 from .._tflite_file import labels_name
+from .._tflite_metadata import AUDIO_PROPERTIES, BUFFER_NAME, SCORE_THRESHOLDING
 from ..errors import ModelError
 from ._flatbuffer import pack, unpack
 from ._flatbuffer import schema as tflite_schema
 
-_BUFFER_NAME = b"TFLITE_METADATA"
-_AUDIO_PROPERTIES = 4  # of the union ContentProperties
-_SCORE_THRESHOLDING = 3  # of the union ProcessUnitOptions
 _AXIS_LABELS = 2  # of the enumeration AssociatedFileType
 _PARSER_VERSION = "1.3.0"  # the first that knows AudioProperties
 _CHANNELS = 1
@@ -60,9 +58,9 @@ def add_metadata(
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(packed, np.uint8)
     entry = schema.MetadataT()
-    entry.name, entry.buffer = _BUFFER_NAME, len(model.buffers)
+    entry.name, entry.buffer = BUFFER_NAME.encode(), len(model.buffers)
     model.buffers.append(buffer)
-    model.metadata = [m for m in model.metadata or () if m.name != _BUFFER_NAME] + [entry]
+    model.metadata = [m for m in model.metadata or () if m.name != entry.name] + [entry]
     return pack(model, len(content) + len(packed))
 
 
@@ -80,7 +78,7 @@ def _pack(
     fields: _Fields = {0: ("text", given)}
     if sample_rate is not None:
         properties = _table(builder, {0: ("uint32", sample_rate), 1: ("uint32", _CHANNELS)})
-        content = {0: ("uint8", _AUDIO_PROPERTIES), 1: ("table", properties)}
+        content = {0: ("uint8", AUDIO_PROPERTIES), 1: ("table", properties)}
         fields[3] = ("table", _table(builder, content))
     inputs = [_table(builder, fields)]
     heads = [
@@ -98,7 +96,7 @@ def _pack(
 def _head(builder: Any, level: str, thresholds: Sequence[float]) -> int:
     labels = _table(builder, {0: ("text", labels_name(level)), 2: ("int8", _AXIS_LABELS)})
     options = _table(builder, {0: ("float32", min(thresholds))})
-    unit = _table(builder, {0: ("uint8", _SCORE_THRESHOLDING), 1: ("table", options)})
+    unit = _table(builder, {0: ("uint8", SCORE_THRESHOLDING), 1: ("table", options)})
     return _table(builder, {0: ("text", level), 4: ("tables", [unit]), 6: ("tables", [labels])})
 
 

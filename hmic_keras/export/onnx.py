@@ -1,19 +1,25 @@
 """ONNX, for runtimes outside Google's."""
 
+import hashlib
+import json
+import logging
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from .._files import atomic_path
+from .._files import atomic_path, checksum_line
 from .._mel import filters_of, hann_window
+from .._tflite_file import CONTENT_SHA256
 from ..config import AudioConfig
 from ..errors import MissingDependencyError
 from ..layers import LogMelSpectrogram
+from ..zoo import CONTENT_BYTES, MANIFEST, ONNX_CHECKSUM, ONNX_ENTRY
 from .precision import as_float32
 from .savedmodel import with_extras
 
@@ -40,11 +46,23 @@ def export_onnx(
     model = _without_fft(with_extras(as_float32(model), extras), input_shape)
     (tensor,) = model.inputs
     signature = [keras.InputSpec(shape=(1, *input_shape), dtype="float32", name=tensor.name)]
-    with atomic_path(path) as temporary, warnings.catch_warnings():
+    with atomic_path(path) as temporary, warnings.catch_warnings(), _without_remarks():
         # Keras asks NumPy for a name that is to come back.
         warnings.filterwarnings("ignore", ".*np.object", FutureWarning)
         model(keras.ops.zeros((1, *input_shape)))
         model.export(temporary, format="onnx", verbose=False, input_signature=signature)
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Keeps tf2onnx from printing a traceback for an optimisation that it then leaves out."""
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 class _LogMelByConvolution(keras.layers.Layer):
@@ -84,12 +102,23 @@ def _without_fft(model: Any, input_shape: Sequence[int]) -> Any:
     return model
 
 
-def add_manifest(path: Path, entries: Mapping[str, str]) -> None:
-    """Adds texts by name to the metadata of an ONNX file."""
+def add_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Adds a manifest to the metadata of an ONNX file, with checksums of both."""
     onnx = _need("onnx")
-    content = onnx.load(os.fspath(path))
-    onnx.helper.set_model_props(content, dict(entries))
-    onnx.save(content, os.fspath(path))
+    content = path.read_bytes()
+    own = {
+        **manifest,
+        CONTENT_SHA256: hashlib.sha256(content).hexdigest(),
+        CONTENT_BYTES: len(content),
+    }
+    text = json.dumps(own, ensure_ascii=False, allow_nan=False)
+    line = checksum_line(text.encode("utf-8"), MANIFEST)
+    # Of two messages of Protocol Buffers one after the other, the second adds to the first;
+    # so the checksum is that of the bytes before it.
+    entries = onnx.ModelProto()
+    onnx.helper.set_model_props(entries, {ONNX_ENTRY: text, ONNX_CHECKSUM: line})
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content + entries.SerializeToString())
 
 
 def _need(module: str) -> Any:

@@ -51,6 +51,15 @@ def largest_difference(
     }
 
 
+def worst_input(wanted: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> int:
+    """Returns the index of the input whose answers differ most; NaN counts as infinite."""
+    by_input = [
+        np.nan_to_num(np.abs(values - found[level]), nan=np.inf).reshape(len(values), -1).max(1)
+        for level, values in wanted.items()
+    ]
+    return int(np.max(by_input, axis=0).argmax())
+
+
 def mean_difference(
     wanted: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]
 ) -> dict[str, float]:

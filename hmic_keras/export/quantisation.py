@@ -185,7 +185,8 @@ def _signature_inputs(content: bytes, calibration: np.ndarray | None) -> dict[st
     if given is None or given.shape[1:] != shape or not len(given):
         received = "none" if given is None else f"shape {given.shape}"
         raise ModelError(
-            f"'static_int8' finds its ranges on `calibration`, typical inputs (count, "
+            f"'static_int8' finds its ranges on `calibration` (on the command line "
+            f"--calibration with a label table of typical clips), inputs (count, "
             f"{', '.join(map(str, shape))}). Received: {received}"
         )
     if not np.isfinite(given).all():

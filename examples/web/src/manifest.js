@@ -4,6 +4,8 @@ import { InputError } from "./windows.js";
 import { readZip } from "./zip.js";
 
 export const MANIFEST = "manifest.json";
+// Beside it: its checksum, as the command sha256sum writes it.
+const CHECKSUM = "manifest.sha256";
 // Before the level's name: the outputs with attention maps, `(1, classes, children)`.
 export const ATTENTION_PREFIX = "attention_";
 
@@ -18,16 +20,26 @@ export async function embeddedManifest(bytes) {
     throw new InputError("This is no TensorFlow Lite file.");
   }
   let archive;
-  let manifest = null;
+  let text;
+  let line;
+  let manifest;
   try {
     archive = readZip(bytes);
-    const read = archive.files.get(MANIFEST);
-    if (read) manifest = JSON.parse(new TextDecoder().decode(await read()));
+    if (!archive.files.has(MANIFEST)) return null;
+    text = await archive.files.get(MANIFEST)();
+    line = new TextDecoder().decode(await archive.files.get(CHECKSUM)?.());
+    manifest = JSON.parse(new TextDecoder().decode(text));
   } catch (error) {
     throw new InputError(`The model's metadata was damaged: ${error.message}. Export it again.`);
   }
+  if (line !== `${await sha256(text)}  ${MANIFEST}\n`) {
+    throw new InputError(
+      "The model's manifest does not have the SHA-256 that is stated beside it: it was altered " +
+        "after export. Export it again.",
+    );
+  }
   const stated = manifest?.content_sha256;
-  if (stated && stated !== (await sha256(bytes.subarray(0, archive.start)))) {
+  if (stated !== (await sha256(bytes.subarray(0, archive.start)))) {
     throw new InputError(
       "The model is not the one that its metadata describes: the SHA-256 differs. Export it again.",
     );

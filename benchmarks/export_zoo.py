@@ -1,0 +1,74 @@
+"""Exports a model of the zoo again from its `.keras` file, which stays as it is.
+
+For when what an exported file holds, or how it is quantised, has changed and the model has not:
+`build_zoo.py` needs the training, validation and test sets, this needs nothing. Files are
+compared with Keras on the training clips of the demo corpus, and weights are rounded for them.
+
+    python benchmarks/export_zoo.py hmic-mobile --tolerance 0.008
+    python benchmarks/export_zoo.py hmic-base hmic-demo
+
+Figures of `results.json` are of the float model and stay; the model card is written anew.
+"""
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import hmic_keras as hk
+from hmic_keras._files import atomic_path, read_json, sha256, size_of, write_json, write_text
+from hmic_keras.export import export_model
+from hmic_keras.model_card import CARD, RESULTS, model_card
+from hmic_keras.publishing import About
+from hmic_keras.zoo import ALIASES, FILES, MANIFEST
+
+ROOT = Path(__file__).resolve().parents[1]
+CARDS = ROOT / "benchmarks" / "cards"
+
+
+def export(name, tolerance):
+    folder = ROOT / "saved_models" / name
+    formats = [ALIASES.get(kind, kind) for kind in read_json(folder / MANIFEST)["files"]]
+    model = hk.load_model(folder)
+    if (about := CARDS / f"{name}.yaml").is_file():
+        # The card may say in other words how the model is made.
+        stated = {**model.manifest["zoo"], "recipe": About.load(about).recipe}
+        model.update_manifest(zoo=stated)
+    with atomic_path(folder) as fresh:
+        export_model(
+            model,
+            fresh,
+            formats=formats,
+            waveforms=hk.data.demo_clips("train"),
+            tolerance=tolerance and {"dynamic_int8": tolerance},
+        )
+        keep_keras(folder, fresh)
+        if (folder / RESULTS).is_file():
+            shutil.copy(folder / RESULTS, fresh)
+            write_text(fresh / CARD, model_card(fresh, name=name))
+
+
+def keep_keras(folder, fresh):
+    """Puts the file that is the source back, byte for byte."""
+    path = fresh / FILES["keras"]
+    shutil.copy(folder / path.name, path)
+    manifest = read_json(fresh / MANIFEST)
+    manifest["sha256"][path.name] = sha256(path)
+    manifest["exports"]["keras"]["size_bytes"] = size_of(path)
+    write_json(fresh / MANIFEST, manifest)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="+")
+    parser.add_argument("--tolerance", type=float, help="of dynamic_int8")
+    chosen = parser.parse_args()
+    for name in chosen.names:
+        export(name, chosen.tolerance)
+        print(name, "is written.")
+
+
+if __name__ == "__main__":
+    main()
