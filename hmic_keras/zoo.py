@@ -162,7 +162,10 @@ def check_present(path: Path) -> None:
             f"project's repository into a folder of yours and name that one by `zoo`, or by "
             f"the environment variable {VARIABLE}."
         )
-    raise ModelError(f"The folder '{folder}' holds no '{path.name}'.")
+    raise ModelError(
+        f"The folder '{folder}' holds no '{path.name}'. Name a model's folder that does, or "
+        "export the model again with that format among the others."
+    )
 
 
 def load_model(
@@ -190,6 +193,11 @@ def load_model(
     if path.is_dir():
         path = path / FILES["keras"]
         check_present(path)
+    if path.suffix == ".tflite":
+        raise ModelError(
+            f"'{path}' can only be run. To load a model, name its folder or its '.keras' file, "
+            "from which the '.tflite' file was made."
+        )
     verify(path)
     # Keras reports a file that is cut off as one that is missing.
     if path.suffix == ".keras" and not zipfile.is_zipfile(path):
