@@ -748,6 +748,32 @@ def test_the_command_says_in_one_line_what_is_wrong(hmic, mine, recordings, tmp_
     assert "No clip shows 'fine:rumble'" in done.err
 
 
+def test_the_command_checks_the_model_and_the_mapping_too(hmic, mine, recordings, tmp_path):
+    """In words of the command line, where nothing is called `keep_old` or `method=`."""
+    mine.save(tmp_path / "mine.yaml")
+    Taxonomy.from_dict({"brass": ["banjo"], "low": ["hum"], "high": ["whistle"]}).save(
+        tmp_path / "moved.yaml"
+    )
+    Taxonomy.from_nested({"a": {"b": ["hum", "whistle", "banjo"]}}).save(tmp_path / "deep.yaml")
+    (tmp_path / "wrong.yaml").write_text("hum: contrabas\n")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "phone.tflite").touch()
+
+    def message(taxonomy, *more, base="hmic-mobile"):
+        given = ["--taxonomy", tmp_path / f"{taxonomy}.yaml", "--data", recordings, "--check"]
+        text = hmic("finetune", "--from", base, *given, *more).message()
+        assert not re.search(r"keep_old|method=|input=|`mapping`", text), text
+        return text
+
+    assert "'contrabas'" in message("mine", "--mapping", tmp_path / "wrong.yaml")
+    assert "rename them" in message("moved", "--keep-old")
+    assert "name the levels alike" in message("deep", "--keep-old")
+    assert "choose the method 'gmp'" in message("mine", "--method", "hmcn_f")
+    assert "export the model again" in message("mine", base=tmp_path / "empty")
+    assert "can only be run" in message("mine", base=tmp_path / "phone.tflite")
+    assert "Start from another one" in message("mine", base="hmic-base")
+
+
 @pytest.mark.slow
 def test_the_example_runs_as_written(tmp_path):
     done = subprocess.run(

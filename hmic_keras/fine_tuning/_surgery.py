@@ -203,8 +203,8 @@ def _method(
     if CLIP_POOL not in {layer.name for layer in base.layers}:
         raise ModelError(
             "Fine-tuning needs a model that pools its features over time for all classes "
-            f"together; {base.name!r} (method {manifest['method']['name']!r}) does not. Train "
-            "one with another method first."
+            f"together; {base.name!r} (method {manifest['method']['name']!r}) does not. Start "
+            "from another one, such as 'hmic-mobile', or train one with another method first."
         )
     own = manifest["method"]["name"]
     if method is None and own == "f2ca" and not any(k[0] != taxonomy.levels[0] for k in origin):
