@@ -141,15 +141,14 @@ def _network(network: Mapping[str, Any] | None) -> Iterable[str]:
     losses = network["loss_on_clips_not_trained_on"]
     yield "<h2>Training the network</h2>"
     yield (
-        f"<p>Stopped after {network['epochs']} epochs, where the loss on clips not trained on "
-        f"was least: {losses[network['epochs']]:.4f}, against {losses[0]:.4f} with new "
-        "classifiers alone.</p>"
+        f"<p>Stopped after {network['epochs']} epochs, with a loss on clips not trained on of "
+        f"{losses[network['epochs']]:.4f}, against {losses[0]:.4f} with new classifiers alone; "
+        f"no other number of epochs, up to {len(losses) - 1}, does better.</p>"
     )
     if drift := network["drift_of_old_classes"]:
         yield (
-            "<p>Epochs that move the answers for old classes far did not count: these moved by "
-            f"{drift[network['epochs']]:.4f} nats a label, at most {max(drift):.4f} after "
-            f"{int(np.argmax(drift))} epochs.</p>"
+            "<p>What moves the answers for classes that stay counts against an epoch: these "
+            f"moved by {drift[network['epochs']]:.4f} nats a label.</p>"
         )
 
 
