@@ -9,7 +9,8 @@ another one, so players, rooms and sound differ.
     python benchmarks/fine_tuning.py record --out DIR
 
 Every part is resumable: what is there is not made again. `record` writes
-`benchmarks/results/fine_tuning.json` and the tables in `docs/own-taxonomy.md`.
+`benchmarks/results/fine_tuning.json` and the tables in `docs/own-taxonomy.md`; a part that was
+not run keeps its figures.
 
 - table: `hmic-mobile`, fine-tuned; the same network trained from nothing (at most 60 epochs,
   early stopping on a held-out share, the same augmentation); and logistic regression, its
@@ -19,10 +20,16 @@ Every part is resumable: what is there is not made again. `record` writes
 - coverage: 30 trials, each fine-tuned on clips of its own, 10 a class, and scored on fresh
   clips of the same SoundFont: how often the report's interval holds what they give.
 - forgetting: the 20 old classes, kept without any clip of them, on the packaged test clips.
+- cost: seconds and memory of each mode with 10 clips a class, export included, each in a
+  process of its own. Run it on a quiet machine:
+
+      python benchmarks/fine_tuning.py run --out DIR --only cost
 """
 
 import argparse
+import itertools
 import json
+import multiprocessing
 import os
 import sys
 import time
@@ -53,7 +60,8 @@ RENDERING = {"seconds": 5.0, "polyphony": (1, 2), "polyphony_decay": 0.6}
 PARTS = {"pool": (1200, 81), "test": (240, 90)}
 FRESH = 120
 TRIALS = 30
-FORGETTING_EPOCHS, FORGETTING_SIZE = 4, 30
+FORGETTING_EPOCHS, FORGETTING_SIZES = 8, (10, 30)
+FINE_TUNING_MODES = ("frozen", "gradual", "full")
 CONTENDERS = ("fine_tuned", "musicnn", "scratch")
 NAMES = {
     "fine_tuned": "`hmic-mobile`, fine-tuned",
@@ -70,7 +78,7 @@ def arguments():
     parser.add_argument("--out", type=Path, required=True, help="folder of everything")
     parser.add_argument("--soundfonts", type=Path, nargs=2, help="to train and to test with")
     parser.add_argument("--musicnn", type=Path, help="the wheel musicnn-0.1.0")
-    parser.add_argument("--only", nargs="+", help="some of: table, coverage, forgetting")
+    parser.add_argument("--only", nargs="+", help="some of: table, coverage, forgetting, cost")
     parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS))
     return parser.parse_args()
 
@@ -261,7 +269,7 @@ def kept(path, make):
 
 
 def run(args):
-    parts = args.only or ("table", "coverage", "forgetting")
+    parts = args.only or ("table", "coverage", "forgetting", "cost")
     pool, tests = corpus(args, "pool"), corpus(args, "test")
     trials = args.out / "trials"
     if "table" in parts:
@@ -285,13 +293,17 @@ def run(args):
                     job = jobs[name]
                     kept(trials / f"{name}_{size}_{seed}.json", job)
     if "forgetting" in parts:
-        for mode in ("frozen", "gradual", "full"):
-            kept(trials / f"forgetting_{mode}.json", lambda mode=mode: forgetting(pool, mode))
+        for size, mode in itertools.product(FORGETTING_SIZES, FINE_TUNING_MODES):
+            path = trials / f"forgetting_{size}_{mode}.json"
+            kept(path, lambda size=size, mode=mode: forgetting(pool, size, mode))
+    if "cost" in parts:
+        for mode in FINE_TUNING_MODES:
+            kept(trials / f"cost_{mode}.json", lambda mode=mode: cost(args, mode))
     if "coverage" in parts:
         coverage(args, pool, trials)
 
 
-def forgetting(pool, mode):
+def forgetting(pool, size, mode):
     """The old classes before and after, on clips that neither model saw."""
     import hmic_keras as hk
     from hmic_keras import metrics
@@ -304,7 +316,7 @@ def forgetting(pool, mode):
     result = fine_tune(
         base,
         folk(),
-        pool.subset(chosen(pool, FORGETTING_SIZE, 0)),
+        pool.subset(chosen(pool, size, 0)),
         keep_old=True,
         config=FineTuneConfig(mode=mode, epochs=FORGETTING_EPOCHS),
     )
@@ -316,7 +328,35 @@ def forgetting(pool, mode):
             value = metrics.mean_average_precision(labels, scores[level][:, places])
             found.setdefault(level, {})[name] = round(float(value), 4)
     network = result.report.results["network"]
-    return {**found, "epochs": None if network is None else network["epochs"]}
+    if network is None:
+        return {**found, "epochs": None}
+    losses, epochs = network["loss_on_clips_not_trained_on"], network["epochs"]
+    return {**found, "epochs": epochs, "loss": {"before": losses[0], "after": losses[epochs]}}
+
+
+def cost(args, mode):
+    """Seconds and peak memory, in a process that does nothing else."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measured, (args, mode))
+
+
+def measured(args, mode):
+    import tempfile
+
+    from hmic_keras.fine_tuning import FineTuneConfig, fine_tune
+
+    pool = corpus(args, "pool")
+    clips = pool.subset(chosen(pool, 10, 0))
+    with tempfile.TemporaryDirectory() as out:
+        config = FineTuneConfig(mode=mode)
+        result = fine_tune(BASE, folk(), clips, config=config, out=Path(out) / "model")
+    network = result.report.results["network"]
+    return {
+        "clips": len(clips),
+        "epochs": None if network is None else network["epochs"],
+        "most_epochs": config.epochs,
+        **result.report.results["cost"],
+    }
 
 
 def coverage(args, pool, trials):
@@ -348,54 +388,24 @@ def coverage(args, pool, trials):
 
 
 def record(args):
-    import numpy as np
-
     from hmic_keras._files import read_json, write_json
     from hmic_keras._versions import versions
 
     trials = args.out / "trials"
-    table = {}
-    for size in SIZES:
-        for name in CONTENDERS:
-            found = [
-                read_json(path) for path in sorted(trials.glob(f"{name}_{size}_[0-9].json"))
-            ]
-            if found:
-                table.setdefault(name, {})[str(size)] = {
-                    "map": round(float(np.mean([one["map"] for one in found])), 4),
-                    "maps": [round(one["map"], 4) for one in found],
-                    "seconds": round(float(np.mean([one["seconds"] for one in found])), 1),
-                    "peak_memory_mb": max(one.get("peak_memory_mb") or 0 for one in found),
-                }
-    found = [read_json(path) for path in sorted(trials.glob("coverage_*.json"))]
-    inside = [one["map"]["low"] <= one["fresh"]["map"] <= one["map"]["high"] for one in found]
-    pairs = [
-        (one["ap"][name], value)
-        for one in found
-        for name, value in one["fresh"]["ap"].items()
-        if name in one["ap"]
-    ]
-    results = {
-        "table": table,
-        "coverage": {
-            "trials": len(found),
-            "map_inside": int(sum(inside)),
-            "class_scores": len(pairs),
-            "class_scores_inside": sum(i["low"] <= v <= i["high"] for i, v in pairs),
-            "mean_width_map": round(
-                float(np.mean([one["map"]["high"] - one["map"]["low"] for one in found])), 4
-            ),
-            "mean_reported_map": round(
-                float(np.mean([one["map"]["value"] for one in found])), 4
-            ),
-            "mean_fresh_map": round(float(np.mean([one["fresh"]["map"] for one in found])), 4),
-            "median_seconds": float(np.median([one["seconds"] for one in found])),
-            "peak_memory_mb": max(one["peak_memory_mb"] for one in found),
-        },
+    found = {
+        "table": scores_table(trials),
+        "coverage": covered(trials),
         "forgetting": {
-            mode: read_json(trials / f"forgetting_{mode}.json")
-            for mode in ("frozen", "gradual", "full")
-            if (trials / f"forgetting_{mode}.json").is_file()
+            str(size): by_mode(trials, f"forgetting_{size}") for size in FORGETTING_SIZES
+        },
+        "cost": by_mode(trials, "cost"),
+    }
+    before = read_json(RESULTS) if RESULTS.is_file() else {}
+    run_now = {"forgetting": any(found["forgetting"].values())}
+    results = {
+        **{
+            part: value if run_now.get(part, bool(value)) else before.get(part, {})
+            for part, value in found.items()
         },
         "settings": {
             "rendering": RENDERING,
@@ -408,6 +418,64 @@ def record(args):
     write_json(RESULTS, results)
     write_document(results)
     print(json.dumps(results, indent=1))
+
+
+def scores_table(trials):
+    import numpy as np
+
+    from hmic_keras._files import read_json
+
+    table = {}
+    for size, name in itertools.product(SIZES, CONTENDERS):
+        found = [read_json(path) for path in sorted(trials.glob(f"{name}_{size}_[0-9].json"))]
+        if found:
+            table.setdefault(name, {})[str(size)] = {
+                "map": round(float(np.mean([one["map"] for one in found])), 4),
+                "maps": [round(one["map"], 4) for one in found],
+                "seconds": round(float(np.mean([one["seconds"] for one in found])), 1),
+                "peak_memory_mb": max(one.get("peak_memory_mb") or 0 for one in found),
+            }
+    return table
+
+
+def covered(trials):
+    """How often the intervals held the scores on fresh clips; nothing without trials."""
+    import numpy as np
+
+    from hmic_keras._files import read_json
+
+    found = [read_json(path) for path in sorted(trials.glob("coverage_*.json"))]
+    if not found:
+        return {}
+    inside = [one["map"]["low"] <= one["fresh"]["map"] <= one["map"]["high"] for one in found]
+    pairs = [
+        (one["ap"][name], value)
+        for one in found
+        for name, value in one["fresh"]["ap"].items()
+        if name in one["ap"]
+    ]
+    widths = [one["map"]["high"] - one["map"]["low"] for one in found]
+    return {
+        "trials": len(found),
+        "map_inside": int(sum(inside)),
+        "class_scores": len(pairs),
+        "class_scores_inside": sum(i["low"] <= v <= i["high"] for i, v in pairs),
+        "mean_width_map": round(float(np.mean(widths)), 4),
+        "mean_reported_map": round(float(np.mean([one["map"]["value"] for one in found])), 4),
+        "mean_fresh_map": round(float(np.mean([one["fresh"]["map"] for one in found])), 4),
+        "median_seconds": float(np.median([one["seconds"] for one in found])),
+        "peak_memory_mb": max(one["peak_memory_mb"] for one in found),
+    }
+
+
+def by_mode(trials, part):
+    from hmic_keras._files import read_json
+
+    return {
+        mode: read_json(trials / f"{part}_{mode}.json")
+        for mode in FINE_TUNING_MODES
+        if (trials / f"{part}_{mode}.json").is_file()
+    }
 
 
 def write_document(results):
@@ -427,6 +495,8 @@ def write_document(results):
         scores = " | ".join("-" if one is None else f"{one['map']:.3f}" for one in cells)
         lines.append(f"| {NAMES[name]} | {scores} |")
     lines += ["", *coverage_lines(results["coverage"])]
+    if results["cost"]:
+        lines += ["", *cost_lines(results)]
     if results["forgetting"]:
         lines += ["", *forgetting_lines(results)]
     documents.put(DOCUMENT, "fine-tuning", "\n".join(lines))
@@ -445,26 +515,52 @@ def coverage_lines(found):
     ]
 
 
+def cost_lines(results):
+    lines = [
+        f"What a mode costs with 10 clips a class, on {results['processors']} cores; check,",
+        "report and export included:",
+        "",
+        "| mode | seconds | memory at most | epochs tried |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for mode, one in results["cost"].items():
+        epochs = "-" if one["epochs"] is None else one["most_epochs"]
+        memory = f"{one['peak_memory_mb'] / 1000:.1f} GB"
+        lines.append(f"| `{mode}` | {one['total_seconds']:.0f} | {memory} | {epochs} |")
+    return lines
+
+
 def forgetting_lines(results):
     lines = [
-        "The old classes, kept without a clip of them while the folk instruments are learned",
-        f"from {FORGETTING_SIZE} clips a class: mean average precision on the packaged test",
-        "clips, 20 instruments and 7 families, before and after:",
+        "The old classes, kept without a clip of them while the folk instruments are learned:",
+        "mean average precision on the packaged test clips, 20 instruments and 7 families, two",
+        "of which get new members, before and after; and the loss on clips that the network",
+        "did not see, with new classifiers alone and after the epochs chosen, of",
+        f"{FORGETTING_EPOCHS} at most:",
         "",
-        "| mode | epochs | fine | coarse |",
-        "| --- | --- | --- | --- |",
+        "| clips a class | mode | epochs | loss | fine | coarse |",
+        "| ---: | --- | ---: | --- | --- | --- |",
     ]
-    for mode, one in results["forgetting"].items():
-        pairs = [
-            f"{one[lv]['before']:.3f} to {one[lv]['after']:.3f}" for lv in ("fine", "coarse")
-        ]
-        epochs = "-" if one["epochs"] is None else one["epochs"]
-        lines.append(f"| `{mode}` | {epochs} | {pairs[0]} | {pairs[1]} |")
-    if any(one["epochs"] == 0 for one in results["forgetting"].values()):
+    runs = [
+        (size, mode, one)
+        for size, modes in results["forgetting"].items()
+        for mode, one in modes.items()
+    ]
+    for size, mode, one in runs:
+        fine, coarse = (
+            f"{one[level]['before']:.3f} to {one[level]['after']:.3f}"
+            for level in ("fine", "coarse")
+        )
+        epochs, loss = "-", "-"
+        if one["epochs"] is not None:
+            epochs = str(one["epochs"])
+            loss = f"{one['loss']['before']:.4f} to {one['loss']['after']:.4f}"
+        lines.append(f"| {size} | `{mode}` | {epochs} | {loss} | {fine} | {coarse} |")
+    if any(one["epochs"] == 0 for _, _, one in runs):
         lines += [
             "",
-            "0 epochs: none lowered the loss on clips that the network did not see, so it",
-            "stayed as it was.",
+            "0 epochs: none lowered the loss and left the old answers nearly where they were,",
+            "so the network stayed as it was.",
         ]
     return lines
 

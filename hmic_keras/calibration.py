@@ -48,11 +48,15 @@ class Calibration:
         offset: By level, `(num_classes,)`: what is added there.
         consistent: Whether a class is kept from scoring below its children, as its model's
             method promises.
+        raised: Where it is not `consistent`, links along which a class is raised to its child
+            all the same: `[parent level, child level, pairs of indices]`, as
+            `layers.AncestorClosure` takes them.
     """
 
     scale: Mapping[str, Sequence[float]]
     offset: Mapping[str, Sequence[float]]
     consistent: bool
+    raised: Sequence[Sequence[Any]] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Returns it as JSON-able values, as a model's manifest holds it."""
@@ -60,6 +64,7 @@ class Calibration:
             "scale": {level: list(values) for level, values in self.scale.items()},
             "offset": {level: list(values) for level, values in self.offset.items()},
             "consistent": self.consistent,
+            **({"raised": [list(links) for links in self.raised]} if self.raised else {}),
         }
 
 
@@ -253,7 +258,7 @@ def _outputs(
         )(raw[level])
         for level in taxonomy.levels
     }
-    if calibration.consistent and (links := taxonomy.linked_levels()):
+    if links := taxonomy.linked_levels() if calibration.consistent else calibration.raised:
         # Each class has a line of its own, so a child may have passed its parent.
         return AncestorClosure(links, dtype="float32", name="calibrated_closure")(scores)
     return scores

@@ -167,7 +167,10 @@ def check_present(path: Path) -> None:
             f"project's repository into a folder of yours and name that one by `zoo`, or by "
             f"the environment variable {VARIABLE}."
         )
-    raise ModelError(f"The folder '{folder}' holds no '{path.name}'.")
+    raise ModelError(
+        f"The folder '{folder}' holds no '{path.name}'. Name a model's folder that does, or "
+        "export the model again with that format among the others."
+    )
 
 
 def load_model(

@@ -21,14 +21,23 @@ from hmic_keras.config import FineTuneConfig
 from hmic_keras.data import LabelledClips, demo_clips, load_audio, read_clips
 from hmic_keras.data.sources.folder import write_labels
 from hmic_keras.errors import AudioError, HmicError, LabelError, ModelError, TaxonomyError
-from hmic_keras.fine_tuning import fine_tune, match_classes, open_recordings, transplant
+from hmic_keras.fine_tuning import (
+    check_fine_tuning,
+    fine_tune,
+    match_classes,
+    open_recordings,
+    transplant,
+)
 from hmic_keras.fine_tuning._data import widen, with_soft_labels
-from hmic_keras.fine_tuning._passes import run_stages, stages
+from hmic_keras.fine_tuning._html import page
+from hmic_keras.fine_tuning._passes import MOST_DRIFT, run_stages, stages
+from hmic_keras.fine_tuning._surgery import links_to_new_children
 
 pytestmark = pytest.mark.xdist_group("fine_tuning")
 
 SOUNDS = {"hum": (110.0, 220.0), "whistle": (2000.0,), "banjo": (600.0, 1500.0)}
 MINE = {"low": ["hum"], "high": ["whistle"], "plucked_strings": ["banjo"]}
+CALIBRATED = ("scale", "offset")
 QUICK = FineTuneConfig(crops=2, folds=3, bootstrap=100, augmentation={"waveform": {"gain": {}}})
 
 
@@ -167,6 +176,29 @@ def test_every_linear_method_can_be_put_onto_a_network(base, mine, method):
     np.testing.assert_allclose(new.rows()[0], rows + 1.0, atol=1e-6)
 
 
+def test_maps_on_a_model_without_any_are_even(openmic, mine):
+    gmp = hk.build_model(openmic, method="gmp", backbone_options={"width": 4})
+    new = transplant(gmp, mine, method="f2ca")
+    maps = hk.explain.attention_maps(new.model, waveforms())
+    expected = mine.mask("coarse", "fine") / mine.mask("coarse", "fine").sum(1, keepdims=True)
+    np.testing.assert_allclose(maps, np.stack([expected] * 3), atol=1e-6)
+
+
+def test_links_to_new_children_go_all_the_way_up():
+    base = Taxonomy.from_nested({"strings": {"plucked": ["guitar"], "bowed": ["violin"]}})
+    own = Taxonomy.from_nested(
+        {"strings": {"plucked": ["guitar", "koto"], "bowed": ["violin"]}}
+    )
+    middle, top = own.levels[1:]
+    plucked, koto = own.index(middle)["plucked"], own.index(own.levels[0])["koto"]
+    origin = match_classes(own, base)
+    assert links_to_new_children(own, base, origin) == [
+        [middle, own.levels[0], [[plucked, koto]]],
+        [top, middle, [[0, plucked]]],
+    ]
+    assert links_to_new_children(base, base, match_classes(base, base)) == []
+
+
 def test_the_method_is_gmp_where_no_family_is_kept(base):
     taxonomy = Taxonomy.from_dict({"low": ["hum"], "high": ["whistle"]})
     assert transplant(base, taxonomy).model.manifest["method"]["name"] == "gmp"
@@ -176,7 +208,7 @@ def test_a_base_model_that_does_not_fit_is_refused(base, mine, openmic):
     embedding = hk.build_model(
         openmic, backbone="mlp", input="embedding", input_shape=(8,), method="gmp"
     )
-    with pytest.raises(ModelError, match=r"hears waveforms.*input='embedding'"):
+    with pytest.raises(ModelError, match=r"hears waveforms.*input is 'embedding'"):
         transplant(embedding, mine)
     small = {"backbone_options": {"width": 4}}
     with pytest.raises(ModelError, match=r"one of the methods.*Received: 'hmcn_f'.*gmp"):
@@ -229,13 +261,24 @@ def test_folders_that_cannot_be_read_are_refused(tmp_path, mine):
         open_recordings(tmp_path, mine)
 
 
+def test_sound_beside_the_folders_of_classes_is_not_passed_over(tmp_path, mine, recordings):
+    (tmp_path / "hum").mkdir()
+    for place in ("hum/a.wav", "b.wav", "c.flac"):
+        (tmp_path / place).touch()
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(LabelError, match=r"2 audio file\(s\) beside.*'b.wav', 'c.flac'.*Move"):
+        open_recordings(tmp_path, mine)
+
+
 def test_every_contradiction_of_a_table_is_named(tmp_path, mine, recordings):
     paths = [str(recordings / "hum" / f"{n}.wav") for n in range(3)]
     rows = [[path, 1, 0] for path in paths]
     with (tmp_path / "labels.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([["path", "hum", "low"], *rows])
     with pytest.raises(
-        LabelError, match=r"3 label\(s\) contradict.*0\.wav: fine:hum without coarse:low"
+        LabelError,
+        match=r"3 label\(s\) contradict.*row 1 after the header \(.*hum/0\.wav\): "
+        "fine:hum without coarse:low",
     ):
         open_recordings(tmp_path, mine)
 
@@ -331,13 +374,13 @@ def test_the_report_says_how_good_each_class_is(tuned, mine):
 
 def test_the_page_needs_nothing_else(tuned):
     _, out = tuned
-    page = (out / "report.html").read_text("utf-8")
-    assert not re.search(r"href=|src=(?!\"data:)", page)
-    assert "http" not in page
-    assert "<script" not in page
-    assert page.count("data:image/png;base64,") == 2
+    written = (out / "report.html").read_text("utf-8")
+    assert not re.search(r"href=|src=(?!\"data:)", written)
+    assert "http" not in written
+    assert "<script" not in written
+    assert written.count("data:image/png;base64,") == 2
     for text in ("banjo", "Labels that look wrong", "Would more examples help?", "seconds"):
-        assert text in page
+        assert text in written
 
 
 def test_the_manifest_says_where_the_model_comes_from(tuned, base):
@@ -381,16 +424,18 @@ def test_the_same_seed_gives_the_same_model(tuned, base, mine, recordings):
 def test_another_rate_and_more_channels_are_the_same_sound(base, mine, tmp_path):
     for name in SOUNDS:
         for number in range(4):
-            record(tmp_path / name / f"{number}.wav", name, number, rate=44100, channels=2)
-    result = fine_tune(base, mine, tmp_path, config=QUICK)
+            path = tmp_path / "clips" / name / f"{number}.wav"
+            record(path, name, number, rate=44100, channels=2)
+    result = fine_tune(base, mine, tmp_path / "clips", config=QUICK)
     record(tmp_path / "new.wav", "hum", 50, rate=16000)
     answer = hk.Predictor(result.model).predict(tmp_path / "new.wav")
     assert answer.top("fine", 1)[0][0] == "hum"
-    header = bytearray((tmp_path / "hum" / "0.wav").read_bytes())
+    first = tmp_path / "clips" / "hum" / "0.wav"
+    header = bytearray(first.read_bytes())
     header[24:28] = (7).to_bytes(4, "little")  # seven samples a second
-    (tmp_path / "hum" / "0.wav").write_bytes(header)
+    first.write_bytes(header)
     with pytest.raises(AudioError, match=r"0\.wav.*sample rate of 7 Hz"):
-        fine_tune(base, mine, tmp_path, config=QUICK)
+        fine_tune(base, mine, tmp_path / "clips", config=QUICK)
 
 
 def test_old_classes_stay_without_clips_of_them(base, mine, recordings):
@@ -419,6 +464,71 @@ def test_old_classes_stay_without_clips_of_them(base, mine, recordings):
         assert (kept >= np.array(thresholds[level])[old] - 1e-4).all()
     # The report is about the classes that there are clips of.
     assert set(result.report.results["levels"]["fine"]["per_class"]) == set(SOUNDS)
+
+
+def test_a_known_class_with_positive_examples_only_stays_as_it_is(base, mine, recordings):
+    """Noise, which lacks every class, is no reason to turn the banjo into any music at all."""
+    clips = open_recordings(recordings, mine)
+    labels = {level: values.copy() for level, values in clips.labels.items()}
+    banjo, plucked = mine.index("fine")["banjo"], mine.index("coarse")["plucked_strings"]
+    for level, place in (("fine", banjo), ("coarse", plucked)):
+        labels[level][labels[level][:, place] == 0, place] = -1
+    partial = LabelledClips(mine, clips.paths, labels)
+    found = []
+    result = fine_tune(base, mine, partial, config=QUICK, checked=found.append)
+    (warned,) = [one for one in found[0].findings if one.kind == "only_present"]
+    assert "lacking 'fine:banjo'" in warned.message
+    assert "label some 0" in warned.message
+    before, after = (m.predict(waveforms(), verbose=0) for m in (base, result.model))
+    old = base.taxonomy.index("fine")["banjo"]
+    np.testing.assert_allclose(after["fine"][:, banjo], before["fine"][:, old], atol=1e-5)
+    report = result.report.results
+    assert {(one["class"], one["why"]) for one in report["not_scored"]} == {
+        ("banjo", "no clip is known to lack it"),
+        ("plucked_strings", "no clip is known to lack it"),
+    }
+    assert set(report["levels"]["fine"]["per_class"]) == {"hum", "whistle"}
+    # With clips that lack it, it learns.
+    taught = fine_tune(base, mine, clips, config=QUICK).model.predict(waveforms(), verbose=0)
+    assert np.abs(taught["fine"][:, banjo] - before["fine"][:, old]).max() > 0.01
+
+
+def test_a_known_class_without_clips_is_spoken_of(base, mine, recordings):
+    clips = open_recordings(recordings, mine)
+    rest = clips.subset([i for i, p in enumerate(clips.paths) if p.parent.name != "banjo"])
+    result = fine_tune(base, mine, rest, config=QUICK)
+    (note,) = [one for one in result.checks.findings if one.kind == "kept"]
+    assert "No clip shows 'fine:banjo', which the base model knows" in note.message
+    why = {one["class"]: one["why"] for one in result.report.results["not_scored"]}
+    assert why == {"banjo": "no clip shows it", "plucked_strings": "no clip shows it"}
+
+
+@pytest.mark.parametrize("method", ["f2ca", "gmp"])
+def test_a_family_that_is_kept_answers_to_its_new_member(base, recordings, method):
+    """The old map knows nothing of the member, and nobody said that the family is absent."""
+    own = Taxonomy.from_dict({"brass": ["whistle"], "low": ["hum", "banjo_like"]})
+    clips = open_recordings(recordings, Taxonomy.from_dict(MINE))
+    names = ["whistle", "hum", "banjo"]
+    fine = [[p.parent.name == name for name in names] for p in clips.paths]
+    mine = LabelledClips(own, clips.paths, {"fine": np.array(fine, float)})
+    result = fine_tune(base, own, mine, method=method, keep_old=True, config=QUICK)
+    whole = result.model.taxonomy
+    sounds = np.stack([load_audio(path) for path in clips.paths])
+    scores = result.model.predict(sounds, verbose=0)
+    brass = scores["coarse"][:, whole.index("coarse")["brass"]]
+    member = scores["fine"][:, whole.index("fine")["whistle"]]
+    assert (brass >= member - 1e-6).all()
+    shows = np.array(fine)[:, 0]
+    assert brass[shows].min() > 0.5
+    # A calibration of present labels alone would call it present everywhere.
+    scale, offset = (result.model.manifest["calibration"][k]["coarse"] for k in CALIBRATED)
+    place = whole.index("coarse")["brass"]
+    assert (scale[place], offset[place]) == (1.0, 0.0)  # as in the base model, which has none
+    # The report and the thresholds do not take the family for absent where only its new
+    # member is.
+    row = {"level": "coarse", "class": "brass", "why": "no clip is known to lack it"}
+    assert row in result.report.results["not_scored"]
+    assert "brass" not in result.report.results["levels"]["coarse"]["per_class"]
 
 
 def openmic_classes(base):
@@ -467,9 +577,39 @@ def test_clips_to_test_on_are_scored_and_may_not_leak(base, mine, recordings, tm
     result = fine_tune(base, mine, recordings, test=tmp_path, config=QUICK)
     test = result.report.results["test"]
     assert test["clips"] == 9
-    assert test["levels"]["fine"]["map"] > 0.7
+    fine = test["levels"]["fine"]
+    assert fine["map"] > 0.7
+    assert fine["interval"]["low"] <= fine["map"] <= fine["interval"]["high"]
+    assert set(fine["per_class"]) == set(SOUNDS)
+    for row in fine["per_class"].values():
+        assert row["positives"] == 3
+        assert 0 <= row["ap"]["low"] <= row["ap"]["value"] <= row["ap"]["high"] <= 1
+    assert "On the 9 test clips" in page(result.report.results)
+    # Clips of one class cannot score the others, nor it.
+    hums = sorted((tmp_path / "hum").iterdir())
+    ones = LabelledClips(mine, tuple(hums), {"fine": [[1, 0, 0]] * 3})
+    result = fine_tune(base, mine, recordings, test=ones, config=QUICK)
+    (warned,) = [one for one in result.checks.findings if one.kind == "untested"]
+    assert "fine:hum (none lacks it)" in warned.message
+    assert "fine:whistle (none shows it)" in warned.message
+    assert result.report.results["test"]["levels"] == {}
+    assert "No class has test clips of both kinds" in page(result.report.results)
     with pytest.raises(LabelError, match=r"\(training\).*\(test\)"):
         fine_tune(base, mine, recordings, test=recordings, config=QUICK)
+
+
+def test_the_check_looks_at_all_that_training_would(base, mine, recordings):
+    found = check_fine_tuning(base, mine, recordings, test=None)
+    assert found.counts["fine"]["hum"]["present"] == 8
+    with pytest.raises(TaxonomyError, match=r"mapping has 'kazoo', which is none of your"):
+        check_fine_tuning(base, mine, recordings, mapping={"kazoo": "bass"})
+    with pytest.raises(TaxonomyError, match=r"mapping cannot be used.*'bas'"):
+        check_fine_tuning(base, mine, recordings, mapping={"hum": "bas"})
+    moved = Taxonomy.from_dict({"brass": ["banjo", "hum", "whistle"]})
+    with pytest.raises(TaxonomyError, match=r"cannot be kept.*rename them"):
+        check_fine_tuning(base, moved, recordings, keep_old=True)
+    with pytest.raises(ModelError, match="one of the methods"):
+        check_fine_tuning(base, mine, recordings, method="chorus")
 
 
 def test_data_that_cannot_teach_is_refused(base, mine, recordings, tmp_path):
@@ -504,7 +644,12 @@ def test_the_network_learns_as_long_as_that_helps(gradual):
     network = gradual.report.results["network"]
     losses = network["loss_on_clips_not_trained_on"]
     assert len(losses) == 3
-    assert network["epochs"] == int(np.argmin(losses))
+    drift = network["drift_of_old_classes"]
+    assert drift[0] == 0.0
+    assert all(moved > 0 for moved in drift[1:])
+    pairs = zip(losses, drift, strict=True)
+    costs = [loss + moved if moved <= MOST_DRIFT else np.inf for loss, moved in pairs]
+    assert costs[network["epochs"]] == min(costs)
     assert len(gradual.history) == network["epochs"]
     assert gradual.report.results["folds"] == 3
 
@@ -602,6 +747,32 @@ def test_the_command_says_in_one_line_what_is_wrong(hmic, mine, recordings, tmp_
     )
     assert done.code == 2
     assert "No clip shows 'fine:rumble'" in done.err
+
+
+def test_the_command_checks_the_model_and_the_mapping_too(hmic, mine, recordings, tmp_path):
+    """In words of the command line, where nothing is called `keep_old` or `method=`."""
+    mine.save(tmp_path / "mine.yaml")
+    Taxonomy.from_dict({"brass": ["banjo"], "low": ["hum"], "high": ["whistle"]}).save(
+        tmp_path / "moved.yaml"
+    )
+    Taxonomy.from_nested({"a": {"b": ["hum", "whistle", "banjo"]}}).save(tmp_path / "deep.yaml")
+    (tmp_path / "wrong.yaml").write_text("hum: contrabas\n")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "phone.tflite").touch()
+
+    def message(taxonomy, *more, base="hmic-mobile"):
+        given = ["--taxonomy", tmp_path / f"{taxonomy}.yaml", "--data", recordings, "--check"]
+        text = hmic("finetune", "--from", base, *given, *more).message()
+        assert not re.search(r"keep_old|method=|input=|`mapping`", text), text
+        return text
+
+    assert "'contrabas'" in message("mine", "--mapping", tmp_path / "wrong.yaml")
+    assert "rename them" in message("moved", "--keep-old")
+    assert "name the levels alike" in message("deep", "--keep-old")
+    assert "choose the method 'gmp'" in message("mine", "--method", "hmcn_f")
+    assert "export the model again" in message("mine", base=tmp_path / "empty")
+    assert "is an exported file" in message("mine", base=tmp_path / "phone.tflite")
+    assert "Start from another one" in message("mine", base="hmic-base")
 
 
 @pytest.mark.slow

@@ -118,11 +118,19 @@ def test_tables_that_are_refused(table, text, found):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("cell", ["2", "-1", "1.01", "yes", "nan", "NA", "None", "inf", "0,5"])
+def test_minus_one_is_unobserved_as_an_empty_cell_is(table):
+    clips = read_clips(table("path,violin,cello\na.wav,-1,0\nb.wav,,-1.0\n"), TAXONOMY)
+    assert clips.labels["fine"].max() == 0
+    assert (clips.labels["fine"] == -1).sum() == clips.labels["fine"].size - 1
+
+
+@pytest.mark.parametrize(
+    "cell", ["2", "-0.5", "1.01", "yes", "nan", "NA", "None", "inf", "0,5"]
+)
 def test_cells_that_are_refused_are_named(table, cell):
     path = table(f'path,violin,cello\na.wav,1,\n\nb.wav,1,"{cell}"\n')
     with pytest.raises(
-        LabelError, match=r"line 4, column 'cello'.*empty for unobserved"
+        LabelError, match=r"line 4, column 'cello'.*empty or -1 for unobserved"
     ) as caught:
         read_clips(path, TAXONOMY)
     assert repr(cell) in str(caught.value)

@@ -22,7 +22,8 @@ from hmic_keras.fine_tuning._linear import (
 def examples_of(x, y, weights=None):
     weights = np.ones(len(x)) if weights is None else weights
     parents = np.repeat(np.arange(len(x))[:, np.newaxis], 2, axis=1)
-    return Examples(x.astype(np.float32), y.astype(np.float32), weights, parents)
+    new = np.ones(y.shape[1], bool)
+    return Examples(x.astype(np.float32), y.astype(np.float32), weights, parents, new)
 
 
 def nothing(columns, dim):

@@ -116,6 +116,40 @@ def test_a_class_without_examples_is_an_error_unless_it_is_known(taxonomy, folde
     known.refuse()
 
 
+def test_a_known_class_without_examples_of_both_kinds_is_spoken_of(taxonomy, folder):
+    known = [("fine", "sitar"), ("fine", "koto")]
+    rows = [[-1, 0, 0], [1, 0, 1], [-1, 0, 1]]
+    checks = check_labels(clips_of(taxonomy, folder, rows), known=known)
+    checks.refuse()
+    found = {one.kind: one for one in checks.findings}
+    assert found["kept"].severity == "note"
+    assert "No clip shows 'fine:sitar', which the base model knows" in found["kept"].message
+    assert found["only_present"].severity == "warning"
+    assert "lacking 'fine:koto'" in found["only_present"].message
+
+
+def test_a_single_recording_of_a_class_is_a_warning(taxonomy, folder, tmp_path):
+    shutil.copy(folder / "0.flac", tmp_path / "0.flac")
+    shutil.copy(folder / "0.flac", tmp_path / "1.flac")  # copies are one recording
+    for number in (2, 3, 4, 5):
+        shutil.copy(folder / f"{number}.flac", tmp_path)
+    rows = [[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]
+    checks = check_labels(clips_of(taxonomy, tmp_path, rows))
+    (single,) = [one for one in checks.findings if one.kind == "single_recording"]
+    assert "A single recording shows 'fine:koto'" in single.message
+    assert "Add recordings" in single.message
+
+
+def test_clips_to_test_on_must_hold_both_kinds(taxonomy, folder, tmp_path):
+    for number in range(2):
+        soundfile.write(tmp_path / f"{number}.flac", music(20 + number), RATE)
+    test = clips_of(taxonomy, tmp_path, [[1, 0, 0], [1, 1, 0]])
+    checks = check_labels(clips_of(taxonomy, folder, GOOD), test)
+    (found,) = [one for one in checks.findings if one.kind == "untested"]
+    assert "fine:koto (none lacks it), fine:shanai (none shows it)" in found.message
+    assert "sitar" not in found.message
+
+
 def test_data_of_one_kind_is_an_error(taxonomy, folder):
     single = Taxonomy.from_dict({"plucked": ["koto"]})
     checks = check_labels(clips_of(single, folder, [[1], [1], [1]]))

@@ -45,7 +45,7 @@ def finetune(
         ),
     ] = None,
     check_only: Annotated[
-        bool, typer.Option("--check", help="Only check the labels; write nothing.")
+        bool, typer.Option("--check", help="Only check what was given; write nothing.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything drawn.")] = 0,
     as_json: Annotated[
@@ -61,15 +61,17 @@ def finetune(
     with _terminal.quiet(), _terminal.progress() as progress:
         from .. import fine_tuning
         from ..config import FineTuneConfig
-        from ..data.label_checks import check_labels
-        from ..taxonomy import Taxonomy
 
         if check_only:
-            clips = fine_tuning.open_recordings(data, Taxonomy.load(taxonomy))
-            tests = None
-            if test is not None:
-                tests = fine_tuning.open_recordings(test, Taxonomy.load(taxonomy))
-            checks = check_labels(clips, tests)
+            checks = fine_tuning.check_fine_tuning(
+                model,
+                taxonomy,
+                data,
+                mapping=mapping,
+                keep_old=keep_old,
+                method=method,
+                test=test,
+            )
         else:
             result = fine_tuning.fine_tune(
                 model,
@@ -126,16 +128,9 @@ def _show_counts(counts: Any) -> None:
 
 
 def _show(results: dict[str, Any], out: Path) -> None:
-    from rich.table import Table
-
     for level, result in results["levels"].items():
-        table = Table(title=f"{level}: mAP {_range(result['map'])}")
-        table.add_column("class")
-        for column in ("clips", "average precision", "F1"):
-            table.add_column(column, justify="right")
-        for name, row in result["per_class"].items():
-            table.add_row(name, str(row["positives"]), _range(row["ap"]), _range(row["f1"]))
-        _terminal.out.print(table)
+        _show_classes(f"{level}: mAP {_range(result['map'])}", result["per_class"])
+    _show_not_scored(results)
     for one in results["doubtful_labels"][:5]:
         _terminal.say(
             f"looks wrong: {one['clip']}, {one['class']} labelled {one['labelled']} "
@@ -145,14 +140,32 @@ def _show(results: dict[str, Any], out: Path) -> None:
         for factor, expected in results["more_examples"]["expected"].items():
             _terminal.say(f"{factor} as many examples: mAP {_range(expected)} expected")
     if results["test"] is not None:
-        _terminal.out.print(
-            _terminal.scores_table({"": results["test"]["levels"]}, "The test clips")
-        )
+        for level, one in results["test"]["levels"].items():
+            title = f"The test clips, {level}: mAP {_range(one['interval'])}"
+            _show_classes(title, one["per_class"])
+        _show_not_scored(results["test"])
     cost = results["cost"]
     memory = cost["peak_memory_mb"]
     held = "" if memory is None else f", {memory / 1000:.1f} GB of memory at most"
     _terminal.say(f"{cost['total_seconds']:.0f} s{held}")
     _terminal.say(f"The model, its files and report.html are in {out}")
+
+
+def _show_classes(title: str, per_class: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(title=title)
+    table.add_column("class")
+    for column in ("clips", "average precision", "F1"):
+        table.add_column(column, justify="right")
+    for name, row in per_class.items():
+        table.add_row(name, str(row["positives"]), _range(row["ap"]), _range(row["f1"]))
+    _terminal.out.print(table)
+
+
+def _show_not_scored(results: dict[str, Any]) -> None:
+    for one in results["not_scored"]:
+        _terminal.say(f"not scored: {one['level']}:{one['class']}, {one['why']}")
 
 
 def _range(one: dict[str, float]) -> str:

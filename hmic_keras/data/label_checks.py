@@ -31,8 +31,9 @@ class Finding:
     """One thing that was found.
 
     Attributes:
-        kind: `"missing"`, `"no_examples"`, `"few_examples"`, `"one_kind"`, `"undecided"`,
-            `"duplicate"`, `"contradiction"` or `"leak"`.
+        kind: `"missing"`, `"no_examples"`, `"few_examples"`, `"single_recording"`,
+            `"one_kind"`, `"kept"`, `"only_present"`, `"undecided"`, `"duplicate"`,
+            `"contradiction"`, `"leak"` or `"untested"`.
         severity: `"error"` if training cannot go on, `"warning"` if it should not, `"note"`
             for what one should know.
         message: What was found and what to do about it.
@@ -105,18 +106,24 @@ def check_labels(
     """
     if test is not None and test.taxonomy.hash != clips.taxonomy.hash:
         raise LabelError(
-            "`test` must be labelled with the taxonomy of the clips to train on, "
+            "The clips to test on must be labelled with the taxonomy of those to train on, "
             f"{clips.taxonomy.name!r}. Received: {test.taxonomy.name!r}"
         )
     counts = _counts(clips)
-    findings = [*_coverage(clips, counts, set(known)), *_undecided(clips)]
     together = [*clips.paths, *(test.paths if test is not None else ())]
     copies = _copies(together)
-    findings += _judge_copies(clips, test, copies)
+    groups = _groups(len(clips), [(i, j) for i, j, _ in copies if j < len(clips)])
+    findings = [
+        *_coverage(clips, counts, set(known)),
+        *_scarce(clips, counts, groups),
+        *_unlabelled(clips),
+        *_undecided(clips),
+        *_judge_copies(clips, test, copies),
+        *(_untested(test) if test is not None else ()),
+    ]
     order = {"error": 0, "warning": 1, "note": 2}
     findings.sort(key=lambda one: order[one.severity])
-    inside = [(i, j) for i, j, _ in copies if j < len(clips)]
-    return LabelChecks(tuple(findings), counts, _groups(len(clips), inside))
+    return LabelChecks(tuple(findings), counts, groups)
 
 
 def contradictions(
@@ -173,61 +180,146 @@ def _coverage(
     counts: Mapping[str, Mapping[str, Mapping[str, int]]],
     known: set[tuple[str, str]],
 ) -> list[Finding]:
-    """Finds classes without examples, or with one kind of them only, and unlabelled clips."""
-    taxonomy, findings = clips.taxonomy, []
-    new = {
-        (level, name): count
-        for level, rows in counts.items()
-        for name, count in rows.items()
-        if (level, name) not in known and not taxonomy.children(name, level)
-    }
-    empty = [f"{level}:{name}" for (level, name), c in new.items() if not c["present"]]
-    if empty:
+    """Finds classes without examples, or with one kind of them only."""
+    lacking: dict[tuple[str, bool], list[str]] = {}
+    for (level, name), count in _leaves(clips.taxonomy, counts).items():
+        for kind in ("present", "absent"):
+            if not count[kind]:
+                place = kind, (level, name) in known
+                lacking.setdefault(place, []).append(f"{level}:{name}")
+                break
+    findings = []
+    if empty := lacking.get(("present", False)):
+        it, target = ("it", "a class") if len(empty) == 1 else ("them", "classes")
         findings.append(
             Finding(
                 "no_examples",
                 "error",
-                f"No clip shows {some(empty)}, and the base model does not know it. Add "
-                "clips, take the class out of the taxonomy, or map it to a class of the base "
+                f"No clip shows {some(empty)}, and the base model does not know {it}. Add "
+                f"clips, take {it} out of the taxonomy, or map {it} to {target} of the base "
                 "model.",
             )
         )
-    one_kind = [
-        f"{level}:{name}"
-        for (level, name), c in new.items()
-        if c["present"] and not c["absent"]
-    ]
-    if one_kind:
+    if one_kind := lacking.get(("absent", False)):
         findings.append(
             Finding(
                 "one_kind",
                 "error",
                 f"No clip is labelled as lacking {some(one_kind)}, so there is nothing to tell "
-                "it from. Add clips of other sound (in a folder: a sub-folder 'none'), or "
+                f"{_it(one_kind)} from. Add clips of other sound (in a folder: a sub-folder "
+                "'none'), or label some 0.",
+            )
+        )
+    if only := lacking.get(("absent", True)):
+        findings.append(
+            Finding(
+                "only_present",
+                "warning",
+                f"No clip is labelled as lacking {some(only)}, so the clips teach nothing "
+                f"about {_it(only)}: the base model's classifier goes on unchanged, and cannot "
+                "be scored. Add clips of other sound (in a folder: a sub-folder 'none'), or "
                 "label some 0.",
             )
         )
-    few = [f"{name} ({c['present']})" for (_, name), c in new.items() if 0 < c["present"] < FEW]
+    if kept := lacking.get(("present", True)):
+        findings.append(
+            Finding(
+                "kept",
+                "note",
+                f"No clip shows {some(kept)}, which the base model knows: its classifier goes "
+                "on unchanged, and is not scored. Add clips if you want it to learn.",
+            )
+        )
+    return findings
+
+
+def _leaves(
+    taxonomy: Taxonomy, counts: Mapping[str, Mapping[str, Mapping[str, int]]]
+) -> dict[tuple[str, str], Mapping[str, int]]:
+    """Returns the counts of classes without children; those of others follow from them."""
+    return {
+        (level, name): count
+        for level, rows in counts.items()
+        for name, count in rows.items()
+        if not taxonomy.children(name, level)
+    }
+
+
+def _scarce(
+    clips: LabelledClips,
+    counts: Mapping[str, Mapping[str, Mapping[str, int]]],
+    groups: NDArray[np.int64],
+) -> list[Finding]:
+    """Finds classes with few examples, and those with a single recording."""
+    leaves, findings = _leaves(clips.taxonomy, counts), []
+    single = []
+    for level, name in leaves:
+        shown = clips.labels[level][:, clips.taxonomy.index(level)[name]] > 0.5
+        if len(set(groups[shown])) == 1:
+            single.append(f"{level}:{name}")
+    if single:
+        findings.append(
+            Finding(
+                "single_recording",
+                "warning",
+                f"A single recording shows {some(single)}: whatever scores it has never heard "
+                f"{_it(single)}, so the score means nothing. Add recordings, better ten than "
+                "two.",
+            )
+        )
+    counted = [(name, count["present"]) for (_, name), count in leaves.items()]
+    few = [f"{name} ({present})" for name, present in counted if 0 < present < FEW]
     if few:
         findings.append(
             Finding(
                 "few_examples",
                 "warning",
-                f"Fewer than {FEW} clips show {some(few, quote=False)}: expect wide intervals.",
-            )
-        )
-    blank = ~np.any([(values >= 0).any(axis=1) for values in clips.labels.values()], axis=0)
-    if blank.any():
-        names = _names(clips, np.flatnonzero(blank))
-        findings.append(
-            Finding(
-                "missing",
-                "warning",
-                f"{len(names)} clip(s) have no label at all and teach nothing: {some(names)}.",
-                names,
+                f"Fewer than {FEW} clips show {some(few, quote=False)}: expect wide intervals, "
+                "or add clips.",
             )
         )
     return findings
+
+
+def _unlabelled(clips: LabelledClips) -> list[Finding]:
+    """Finds clips without any label."""
+    blank = ~np.any([(values >= 0).any(axis=1) for values in clips.labels.values()], axis=0)
+    if not blank.any():
+        return []
+    names = _names(clips, np.flatnonzero(blank))
+    return [
+        Finding(
+            "missing",
+            "warning",
+            f"{len(names)} clip(s) have no label at all and teach nothing: {some(names)}. "
+            "Label them, or leave them out.",
+            names,
+        )
+    ]
+
+
+def _untested(test: LabelledClips) -> list[Finding]:
+    """Finds classes that the clips to test on cannot score."""
+    leaves = _leaves(test.taxonomy, _counts(test))
+    found = [
+        f"{level}:{name} ({'none shows it' if not count['present'] else 'none lacks it'})"
+        for (level, name), count in leaves.items()
+        if not (count["present"] and count["absent"])
+    ]
+    if not found:
+        return []
+    return [
+        Finding(
+            "untested",
+            "warning",
+            f"The clips to test on cannot score {some(found, quote=False)}. Add clips with and "
+            "without each class.",
+        )
+    ]
+
+
+def _it(names: Sequence[str]) -> str:
+    return "it" if len(names) == 1 else "them"
 
 
 def _undecided(clips: LabelledClips) -> list[Finding]:

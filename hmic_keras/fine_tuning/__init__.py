@@ -6,7 +6,7 @@ class is and how sure that is, and exports. `hmic finetune` calls it.
 
 from ..config import FineTuneConfig
 from ._data import open_recordings
-from ._fine_tune import FORMATS, FineTuned, fine_tune, peak_memory_mb
+from ._fine_tune import FORMATS, FineTuned, check_fine_tuning, fine_tune, peak_memory_mb
 from ._honesty import Interval
 from ._report import FineTuningReport
 from ._surgery import LINEAR_METHODS, Transplant, match_classes, transplant
@@ -19,6 +19,7 @@ __all__ = [
     "FineTuningReport",
     "Interval",
     "Transplant",
+    "check_fine_tuning",
     "fine_tune",
     "match_classes",
     "open_recordings",

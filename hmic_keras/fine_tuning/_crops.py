@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import layers
 from ..config import FineTuneConfig
@@ -64,17 +65,27 @@ class Examples:
         weights: How much each counts, `(examples,)`; those of a clip together about 1.
         parents: The two clips that are in each, `(examples, 2)`, twice the same one where it
             is one only, -1 where it is none.
+        new: Boolean `(columns,)`: what may be learned from sound without music as its only
+            absent examples. Of a class that has a classifier already, that would make a
+            detector of any music.
     """
 
     features: np.ndarray
     labels: np.ndarray
     weights: np.ndarray
     parents: np.ndarray
+    new: np.ndarray
 
     def without(self, clips: np.ndarray) -> "Examples":
         """Leaves out what holds a clip for which the boolean `clips` is true."""
-        out = np.append(clips, False)[self.parents].any(axis=1)  # -1 is the last one
-        return Examples(*(getattr(self, n)[~out] for n in self.__dataclass_fields__))
+        kept = ~np.append(clips, False)[self.parents].any(axis=1)  # -1 is the last one
+        rows = self.features[kept], self.labels[kept], self.weights[kept], self.parents[kept]
+        return Examples(*rows, self.new)
+
+    def learnable(self) -> NDArray[np.bool_]:
+        """Tells which columns have an example of each kind to learn from, `(columns,)`."""
+        heard = learnable(self.labels[self.parents[:, 0] >= 0])
+        return np.asarray(heard | (self.new & learnable(self.labels)))
 
 
 def load_windows(clips: LabelledClips, seconds: float, rate: int, report: Report) -> Windows:
@@ -140,6 +151,7 @@ def window_features(
 def make_examples(
     clips: LabelledClips,
     labels: np.ndarray,
+    new: np.ndarray,
     windows: Windows,
     features: np.ndarray,
     extract: Callable[[np.ndarray], np.ndarray],
@@ -152,6 +164,7 @@ def make_examples(
     Args:
         clips: The clips.
         labels: Their labels for each classifier, `(clips, columns)`.
+        new: See `Examples`.
         windows: Their windows.
         features: The features of those.
         extract: From waveforms to features.
@@ -174,7 +187,14 @@ def make_examples(
     # As much as one clip in ten: enough that noise is nobody's instrument.
     weights = np.full(len(quiet), 0.1 * len(clips) / len(quiet))
     parts.append((extract(quiet), nothing, weights, np.full((len(quiet), 2), -1)))
-    return Examples(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return Examples(joined[0], joined[1], joined[2], joined[3], new)
+
+
+def learnable(labels: np.ndarray) -> NDArray[np.bool_]:
+    """Tells which columns have an observed label of each kind, `(columns,)`."""
+    present, absent = labels > 0.5, (labels >= 0) & (labels <= 0.5)
+    return np.asarray(present.any(axis=0) & absent.any(axis=0))
 
 
 def joined_labels(first: np.ndarray, second: np.ndarray) -> np.ndarray:

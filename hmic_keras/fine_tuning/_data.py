@@ -35,8 +35,9 @@ def open_recordings(data: str | os.PathLike[str], taxonomy: Taxonomy) -> Labelle
         The clips.
 
     Raises:
-        LabelError: If there is nothing to read, a sub-folder is no class, or labels contradict
-            the hierarchy; the message lists the first ones.
+        LabelError: If there is nothing to read, a sub-folder is no class, a file lies beside
+            the sub-folders, or labels contradict the hierarchy; the message lists the first
+            ones.
 
     Example:
         >>> import tempfile
@@ -64,7 +65,7 @@ def open_recordings(data: str | os.PathLike[str], taxonomy: Taxonomy) -> Labelle
     paths, labels = read_labels(path, taxonomy)
     if wrong := contradictions(taxonomy, labels):
         listed = "; ".join(
-            f"{paths[row].name}: {child} without {parent}"
+            f"row {row + 1} after the header ({paths[row]}): {child} without {parent}"
             for row, child, parent in wrong[:_SHOWN]
         )
         more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
@@ -143,6 +144,13 @@ def _from_folders(folder: Path, taxonomy: Taxonomy) -> LabelledClips:
             f"'{folder}' holds neither '{_TABLE}' nor sub-folders. Make a sub-folder for each "
             f"class, such as '{taxonomy.classes(taxonomy.levels[0])[0]}', with its recordings."
         )
+    inside = {name for name, _ in found}
+    if loose := [Path(name).name for name in find_audio([folder]) if name not in inside]:
+        raise LabelError(
+            f"'{folder}' holds {len(loose)} audio file(s) beside the sub-folders, whose class "
+            f"nobody knows: {_some(loose)}. Move them into the sub-folder of their class, or "
+            f"into '{_NOTHING}' if they show none."
+        )
     return LabelledClips(
         taxonomy,
         tuple(Path(name) for name, _ in found),
@@ -179,6 +187,11 @@ def _labels_of(folder: Path, taxonomy: Taxonomy) -> dict[str, np.ndarray]:
         unknown = (members & (labels[taxonomy.levels[0]] < 0)).any(axis=1)
         labels[other][unknown & (labels[other] == 0)] = -1.0
     return labels
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(repr(name) for name in names[:_SHOWN]) + more
 
 
 def _column(folder: str, taxonomy: Taxonomy) -> str:

@@ -29,12 +29,14 @@ from ..errors import LabelError, TaxonomyError
 from ..export import export_model
 from ..export.bundle import check_folder
 from ..hierarchical_model import HierarchicalModel
+from ..inference import Predictor
 from ..label_map import LabelMap
 from ..taxonomy import Taxonomy
 from ._crops import (
     Examples,
     Windows,
     extractor,
+    learnable,
     load_windows,
     make_examples,
     quiet_windows,
@@ -44,8 +46,8 @@ from ._data import open_recordings, widen, with_soft_labels
 from ._honesty import Curve
 from ._linear import CrossFit, Rows, cross_fit, fit_rows, fold_of_groups
 from ._passes import Passes, Scores, out_of_fold, predict, train_network
-from ._report import FineTuningReport, make_report
-from ._surgery import ClassKey, Transplant, transplant
+from ._report import FineTuningReport, make_report, test_results
+from ._surgery import ClassKey, Transplant, links_to_new_children, transplant
 
 _LOG = logging.getLogger("hmic_keras")
 
@@ -152,25 +154,22 @@ def fine_tune(
     if out is not None:
         check_folder(out)
     keras.utils.set_random_seed(config.seed)
-    loaded = base if isinstance(base, HierarchicalModel) else zoo.load_model(base)
-    own = taxonomy if isinstance(taxonomy, Taxonomy) else Taxonomy.load(taxonomy)
-    clips = _clips(data, own, "data")
-    tests = None if test is None else _clips(test, own, "test")
-    whole = _joined(own, loaded.taxonomy) if keep_old else own
-    new = transplant(loaded, whole, mapping=_mapping(mapping, loaded.taxonomy), method=method)
+    given = _given(base, taxonomy, data, mapping, keep_old, method, test)
+    loaded, own, new = given.base, given.own, given.new
     clock.lap("load")
-    checks = check_labels(clips, tests, known=tuple(new.origin))
+    checks = given.checks()
     if checked is not None:
         checked(checks)
     checks.refuse()
     clock.lap("check labels")
-    job = _Job(loaded, new, widen(clips, whole) if keep_old else clips, checks, config, report)
+    clips, tests = given.widened()
+    job = _Job(loaded, new, clips, checks, config, report)
     result = job.run(clock)
     model = job.finish(result)
     tested = None
     if tests is not None:
-        scored = evaluation.evaluate(model, widen(tests, whole) if keep_old else tests)
-        tested = scored.results
+        predicted = evaluation.predict_clips(Predictor(model), tests)
+        tested = test_results(model, tests, own, predicted, config)
     clock.lap("calibrate")
     found = make_report(
         model=model,
@@ -212,6 +211,83 @@ def fine_tune(
     if out is not None:
         found.write(out)
     return FineTuned(model, found, checks, result.passes.history if result.passes else [])
+
+
+def check_fine_tuning(
+    base: str | os.PathLike[str] | HierarchicalModel,
+    taxonomy: Taxonomy | str | os.PathLike[str],
+    data: LabelledClips | str | os.PathLike[str],
+    *,
+    mapping: LabelMap | Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    keep_old: bool = False,
+    method: str | None = None,
+    test: LabelledClips | str | os.PathLike[str] | None = None,
+) -> LabelChecks:
+    """Checks all that `fine_tune` does before it trains: the model, the mapping, the labels.
+
+    Args:
+        base: See `fine_tune`, as for all of them.
+        taxonomy: The classes.
+        data: The clips.
+        mapping: Where classes come from.
+        keep_old: Whether the old classes stay.
+        method: Joint-training method.
+        test: Clips to test on.
+
+    Returns:
+        What the checks of the labels found; `refuse` raises if there are errors among it.
+
+    Raises:
+        AudioError: If a clip cannot be decoded.
+        LabelError: If labels contradict the taxonomy.
+        ModelError: If the base model does not suit.
+        TaxonomyError: If the taxonomy or the mapping breaks a rule, or does not go together
+            with the old one.
+    """
+    return _given(base, taxonomy, data, mapping, keep_old, method, test).checks()
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What is to be learned, from what, on which network.
+
+    Attributes:
+        base: The trained model.
+        own: The classes of the clips.
+        clips: The clips.
+        tests: Clips to test on, if there are any.
+        new: The model of the new classes, and of the old ones if they stay.
+    """
+
+    base: HierarchicalModel
+    own: Taxonomy
+    clips: LabelledClips
+    tests: LabelledClips | None
+    new: Transplant
+
+    def checks(self) -> LabelChecks:
+        """Returns what may be wrong with the labels."""
+        return check_labels(self.clips, self.tests, known=tuple(self.new.origin))
+
+    def widened(self) -> tuple[LabelledClips, LabelledClips | None]:
+        """Returns both sets of clips, labelled in the classes of the new model."""
+        whole = self.new.model.taxonomy
+        if whole is self.own:
+            return self.clips, self.tests
+        return widen(self.clips, whole), self.tests and widen(self.tests, whole)
+
+
+def _given(
+    base: Any, taxonomy: Any, data: Any, mapping: Any, keep_old: bool, method: Any, test: Any
+) -> _Given:
+    """Reads what `fine_tune` was given, and puts the classes onto the network."""
+    loaded = base if isinstance(base, HierarchicalModel) else zoo.load_model(base)
+    own = taxonomy if isinstance(taxonomy, Taxonomy) else Taxonomy.load(taxonomy)
+    clips = _clips(data, own, "train")
+    tests = None if test is None else _clips(test, own, "test")
+    whole = _joined(own, loaded.taxonomy) if keep_old else own
+    new = transplant(loaded, whole, mapping=_mapping(mapping, loaded.taxonomy), method=method)
+    return _Given(loaded, own, clips, tests, new)
 
 
 def peak_memory_mb() -> float | None:
@@ -260,6 +336,7 @@ class _Job:
         self._checks, self._config, self._report = checks, config, report
         self._taxonomy = new.model.taxonomy
         self._labels = _column_labels(new, clips)
+        self._kept = _going_on(new, clips)
         manifest = new.model.manifest
         self._rate = manifest["audio"]["sample_rate"]
         self._windows = load_windows(clips, manifest["window_seconds"], self._rate, report)
@@ -271,6 +348,7 @@ class _Job:
         examples = make_examples(
             self._clips,
             self._labels,
+            _from_noise(self._new, self._kept),
             self._windows,
             features,
             extract,
@@ -297,6 +375,7 @@ class _Job:
                 self._new,
                 self._taught(),
                 self._clips.labels,
+                self._stay(),
                 self._windows,
                 fold,
                 fit.rows,
@@ -323,7 +402,7 @@ class _Job:
         for level, values in by_window.items():
             result.scores[level] = windows.means(values, count)
         thresholds = choose_thresholds(self._clips.labels, result.scores)
-        for (level, name), old in self._kept_without_clips().items():
+        for (level, name), old in self._kept.items():
             before = self._base.manifest.get("thresholds", {}).get(old[0])
             if before is not None:
                 place = self._base.taxonomy.index(old[0])[old[1]]
@@ -334,55 +413,65 @@ class _Job:
         model.update_manifest(thresholds=above_silence(thresholds, silence))
         return model
 
-    def _kept_without_clips(self) -> dict[ClassKey, ClassKey]:
-        """Returns the classes that go on as they were, and what they were."""
-        found = {}
-        for (level, name), old in self._new.origin.items():
-            column = self._clips.labels[level][:, self._taxonomy.index(level)[name]]
-            if not (column > 0.5).any() or (column > 0.5).all():
-                found[level, name] = old
-        return found
-
     def _with_old_lines(self, fitted: Calibration) -> Calibration:
-        """Gives classes without clips the calibration that they had."""
+        """Gives classes that go on as they were the calibration that they had."""
         before = self._base.manifest.get("calibration")
+        method = self._new.model.manifest["method"]["name"]
+        same = method == self._base.manifest["method"]["name"]
         scale = {level: list(values) for level, values in fitted.scale.items()}
         offset = {level: list(values) for level, values in fitted.offset.items()}
-        for (level, name), old in self._kept_without_clips().items():
+        for (level, name), old in self._kept.items():
             place = self._taxonomy.index(level)[name]
             source = self._base.taxonomy.index(old[0])[old[1]]
-            scale[level][place] = 1.0 if before is None else before["scale"][old[0]][source]
-            offset[level][place] = 0.0 if before is None else before["offset"][old[0]][source]
+            # Another method scores all but the finest classes in another way.
+            scale[level][place], offset[level][place] = 1.0, 0.0
+            if before is not None and (same or level == self._taxonomy.levels[0]):
+                scale[level][place] = before["scale"][old[0]][source]
+                offset[level][place] = before["offset"][old[0]][source]
         # A few clips without a contradiction are no promise; the method may give one.
-        manifest = self._new.model.manifest
-        promised = manifest["method"]["name"] in _CONSISTENT or manifest["consistent"]
-        return Calibration(scale, offset, promised)
+        promised = method in _CONSISTENT or self._new.model.manifest["consistent"]
+        raised = []
+        if method == "f2ca":
+            # An old map may listen to one child in place of all, and is deaf to a new one.
+            raised = links_to_new_children(
+                self._taxonomy, self._base.taxonomy, self._new.origin
+            )
+        return Calibration(scale, offset, promised, raised)
 
-    def _taught(self) -> LabelledClips:
-        """Returns the clips with the old model's scores as labels of classes without any."""
-        kept = self._kept_without_clips()
-        if not (self._config.distillation and kept):
-            return self._clips
-        # The new model still answers for them as the old one did.
-        scores = predict(self._new.model, self._windows.waveforms)
-        filled = {
-            level: np.array([(level, n) in kept for n in self._taxonomy.classes(level)])
+    def _stay(self) -> dict[str, np.ndarray]:
+        """Returns by level, boolean `(classes,)`, the classes that are to go on unchanged."""
+        return {
+            level: np.array([(level, n) in self._kept for n in self._taxonomy.classes(level)])
             for level in self._taxonomy.levels
         }
+
+    def _taught(self) -> LabelledClips:
+        """Returns the clips with the old model's scores as labels of classes that go on."""
+        filled = self._stay()
+        # Labels of one kind alone would only lift, or lower, all answers.
+        open_labels = {
+            level: np.where(filled[level], -1.0, values)
+            for level, values in self._clips.labels.items()
+        }
+        clips = LabelledClips(self._taxonomy, self._clips.paths, open_labels)
+        if not (self._config.distillation and self._kept):
+            return clips
+        # The new model still answers for them as the old one did.
+        scores = predict(self._new.model, self._windows.waveforms)
         means = {
             level: self._windows.means(values, len(self._clips))
             for level, values in scores.items()
         }
-        return with_soft_labels(self._clips, means, filled)
+        return with_soft_labels(clips, means, filled)
 
 
-def _clips(data: Any, taxonomy: Taxonomy, argument: str) -> LabelledClips:
+def _clips(data: Any, taxonomy: Taxonomy, purpose: str) -> LabelledClips:
     if not isinstance(data, LabelledClips):
         return open_recordings(data, taxonomy)
     if data.taxonomy.hash != taxonomy.hash:
         raise LabelError(
-            f"`{argument}` is labelled with the taxonomy {data.taxonomy.name!r}, not with "
-            f"{taxonomy.name!r}; read the clips with the taxonomy to fine-tune on."
+            f"The clips to {purpose} on are labelled with the taxonomy {data.taxonomy.name!r}, "
+            f"not with {taxonomy.name!r}; read the clips with the taxonomy to fine-tune on."
         )
     return data
 
@@ -390,13 +479,19 @@ def _clips(data: Any, taxonomy: Taxonomy, argument: str) -> LabelledClips:
 def _mapping(mapping: Any, base: Taxonomy) -> LabelMap | None:
     if mapping is None:
         return None
-    if isinstance(mapping, Mapping):
-        return LabelMap.from_dict(mapping, base)
-    found = mapping if isinstance(mapping, LabelMap) else LabelMap.load(mapping, base)
+    try:
+        if isinstance(mapping, Mapping):
+            return LabelMap.from_dict(mapping, base)
+        found = mapping if isinstance(mapping, LabelMap) else LabelMap.load(mapping, base)
+    except TaxonomyError as error:
+        raise TaxonomyError(
+            f"The mapping cannot be used: {error} It leads from your classes to a class of the "
+            f"base model each ({base.name!r}), or to null."
+        ) from error
     if found.taxonomy.hash != base.hash:
         raise TaxonomyError(
-            "`mapping` must lead to classes of the base model's taxonomy, "
-            f"{base.name!r}. Received: a map to {found.taxonomy.name!r}"
+            f"The mapping must lead to classes of the base model's taxonomy, {base.name!r}. "
+            f"Received: a map to {found.taxonomy.name!r}"
         )
     return found
 
@@ -404,8 +499,9 @@ def _mapping(mapping: Any, base: Taxonomy) -> LabelMap | None:
 def _joined(own: Taxonomy, base: Taxonomy) -> Taxonomy:
     if own.levels != base.levels:
         raise TaxonomyError(
-            f"`keep_old` needs a taxonomy with the levels of the base model, {base.levels}. "
-            f"Received: {own.levels}; name the levels alike, or do not keep the old classes."
+            "Keeping the old classes needs a taxonomy with the levels of the base model, "
+            f"{base.levels}. Received: {own.levels}; name the levels alike, or do not keep the "
+            "old classes."
         )
     try:
         return own.merge(base, name=own.name)
@@ -430,18 +526,42 @@ def _smoothed(
     found: dict[str, np.ndarray] = {}
     windows: dict[str, np.ndarray] = {}
     for level, values in labels.items():
+        both = learnable(values)
+        # Labels of one kind would move the line of the whole level without end.
+        values = np.where(both, values, -1.0)
         clips, classes = values.shape
         wrong, typical = np.full((2, classes), -1.0), np.full((2, classes), 0.5)
-        for i in range(classes):
+        for i in np.flatnonzero(both):
             given = values[owner, i]
-            present, absent = given > 0.5, (given >= 0) & (given <= 0.5)
-            if present.any() and absent.any():
-                wrong[:, i] = 1.0, 0.0
-                typical[0, i] = np.median(scores[level][absent, i])
-                typical[1, i] = np.median(scores[level][present, i])
+            wrong[:, i] = 1.0, 0.0
+            typical[0, i] = np.median(scores[level][(given >= 0) & (given <= 0.5), i])
+            typical[1, i] = np.median(scores[level][given > 0.5, i])
+        if not both.any():
+            wrong[:, 0] = 1.0, 0.0  # at one half: the level's scores stay as they are
         found[level] = np.concatenate([values, wrong])
         windows[level] = np.concatenate([scores[level], typical])
     return found, windows, np.concatenate([owner, [clips, clips + 1]])
+
+
+def _going_on(new: Transplant, clips: LabelledClips) -> dict[ClassKey, ClassKey]:
+    """Returns the known classes that the clips teach nothing about, and what they were.
+
+    Nothing tells a class from others where no clip shows it, or none is known to lack it.
+    """
+    both = {level: learnable(values) for level, values in clips.labels.items()}
+    return {
+        (level, name): old
+        for (level, name), old in new.origin.items()
+        if not both[level][clips.taxonomy.index(level)[name]]
+    }
+
+
+def _from_noise(new: Transplant, kept: Mapping[ClassKey, ClassKey]) -> np.ndarray:
+    """Tells which classifiers may have sound without music as their only absent examples."""
+    if new.model.manifest["method"]["name"] == "top_down":
+        # There a class is told from its siblings, of which it may have none.
+        return np.array([column.key not in kept for column in new.columns])
+    return np.array([column.key not in new.origin for column in new.columns])
 
 
 def _column_labels(new: Transplant, clips: LabelledClips) -> np.ndarray:
@@ -476,7 +596,9 @@ def _learning_curve(
     chosen = [
         number
         for number, column in enumerate(new.columns)
-        if column.key[0] == finest and (labels[:, number] > 0.5).sum() >= 2
+        if column.key[0] == finest
+        and (labels[:, number] > 0.5).sum() >= 2
+        and (labels[:, number] == 0).any()
     ]
     names = tuple(new.columns[number].key[1] for number in chosen)
     if len(labels) < 2 * _PARTS or not chosen:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from .. import metrics
 from ..calibration import choose_thresholds
+from ._crops import learnable
 
 _LEVEL = 1.959964  # of a 95 % interval
 _FRACTION_OF_CLIPS = (2, 4)  # how many times as many clips are asked about
@@ -97,10 +98,9 @@ def level_scores(
     resamples: int,
     seed: int,
     gain: float = 0.0,
+    thresholds: np.ndarray | None = None,
 ) -> LevelScores | None:
     """Scores a level; None where no class can be scored.
-
-    Thresholds for F1 are chosen on the other folds.
 
     Args:
         names: The classes.
@@ -111,12 +111,16 @@ def level_scores(
         resamples: How many resamples.
         seed: Seed of them.
         gain: How much better the model may be than those that were scored.
+        thresholds: `(classes,)`, for F1; by default, for each fold those chosen on the others.
     """
     from scipy import stats
 
-    decided = _decisions(labels, scores, fold)
+    if thresholds is None:
+        decided = _decisions(labels, scores, fold)
+    else:
+        decided = (scores >= thresholds).astype(scores.dtype)
     measured = metrics.average_precision(labels, scores)
-    scored = np.isfinite(measured) & ((labels >= 0) & (labels <= 0.5)).any(axis=0)
+    scored = learnable(labels)
     if not scored.any():
         return None
     f1 = metrics.f1_per_class(labels, decided)
@@ -148,6 +152,13 @@ def level_scores(
     return LevelScores(overall, classes)
 
 
+def can_be_doubted(labels: np.ndarray) -> NDArray[np.bool_]:
+    """Tells which classes have two labels of each kind, `(classes,)`: one has no peer."""
+    present = labels > 0.5
+    absent = (labels >= 0) & ~present
+    return np.asarray((present.sum(axis=0) >= 2) & (absent.sum(axis=0) >= 2))
+
+
 def doubtful_labels(
     names: Sequence[str], labels: np.ndarray, scores: np.ndarray
 ) -> list[tuple[int, str, bool, float]]:
@@ -167,11 +178,12 @@ def doubtful_labels(
         `(clip, class, labelled present, probability)`, the most doubtful first.
     """
     found = []
+    able = can_be_doubted(labels)
     for i, name in enumerate(names):
+        if not able[i]:
+            continue
         present = labels[:, i] > 0.5
         absent = (labels[:, i] >= 0) & ~present
-        if present.sum() < 2 or absent.sum() < 2:
-            continue
         p = scores[:, i]
         high, low = p[present].mean(), p[absent].mean()
         missing = absent & (p >= max(high, 0.5))

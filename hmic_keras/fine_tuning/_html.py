@@ -27,8 +27,9 @@ def page(results: Mapping[str, Any]) -> str:
         "<h1>How good is the model?</h1>",
         f"<p>{_summary(results)}</p>",
         *_scores(results["levels"]),
+        *_not_scored(results["not_scored"]),
         *_test(results["test"]),
-        *_doubtful(results["doubtful_labels"]),
+        *_doubtful(results["doubtful_labels"], results["labels_judged"]),
         *_more(results["more_examples"]),
         *_findings(results["labels"]["findings"]),
         *_network(results["network"]),
@@ -62,26 +63,43 @@ def _scores(levels: Mapping[str, Any]) -> Iterable[str]:
     yield _image(_score_figure(levels), "Average precision by class, with intervals")
     for level, result in levels.items():
         yield f"<h2>{escape(level)}: mean average precision {_range(result['map'])}</h2>"
-        rows = [
-            [name, str(row["positives"]), _range(row["ap"]), _range(row["f1"])]
-            for name, row in result["per_class"].items()
-        ]
-        yield _table(["class", "clips that show it", "average precision", "F1"], rows)
+        yield _class_table(result["per_class"])
+
+
+def _class_table(per_class: Mapping[str, Any]) -> str:
+    rows = [
+        [name, str(row["positives"]), _range(row["ap"]), _range(row["f1"])]
+        for name, row in per_class.items()
+    ]
+    return _table(["class", "clips that show it", "average precision", "F1"], rows)
+
+
+def _not_scored(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    if rows:
+        named = "; ".join(f"{row['level']}:{row['class']} ({row['why']})" for row in rows)
+        yield f"<p class=warning>Not scored: {escape(named)}.</p>"
 
 
 def _test(test: Mapping[str, Any] | None) -> Iterable[str]:
     if test is None:
         return
     yield f"<h2>On the {test['clips']} test clips</h2>"
-    rows = [
-        [level, _number(one["map"]), _number(one["map_baseline"]), _number(one["f1"])]
-        for level, one in test["levels"].items()
-    ]
-    yield _table(["level", "mean average precision", "chance", "F1"], rows)
+    if not test["levels"]:
+        yield "<p class=warning>No class has test clips of both kinds.</p>"
+    for level, one in test["levels"].items():
+        yield (
+            f"<h3>{escape(level)}: mean average precision {_range(one['interval'])}, by chance "
+            f"{one['map_baseline']:.2f}</h3>"
+        )
+        yield _class_table(one["per_class"])
+    yield from _not_scored(test["not_scored"])
 
 
-def _doubtful(found: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+def _doubtful(found: Sequence[Mapping[str, Any]], judged: bool) -> Iterable[str]:
     yield "<h2>Labels that look wrong</h2>"
+    if not judged:
+        yield "<p>Nobody can tell: no class has two labels of each kind.</p>"
+        return
     if not found:
         yield "<p>None: where label and model differ, the model is not sure.</p>"
         return
@@ -123,10 +141,15 @@ def _network(network: Mapping[str, Any] | None) -> Iterable[str]:
     losses = network["loss_on_clips_not_trained_on"]
     yield "<h2>Training the network</h2>"
     yield (
-        f"<p>Stopped after {network['epochs']} epochs, where the loss on clips not trained on "
-        f"was least: {losses[network['epochs']]:.4f}, against {losses[0]:.4f} with new "
-        "classifiers alone.</p>"
+        f"<p>Stopped after {network['epochs']} epochs, with a loss on clips not trained on of "
+        f"{losses[network['epochs']]:.4f}, against {losses[0]:.4f} with new classifiers alone; "
+        f"no other number of epochs, up to {len(losses) - 1}, does better.</p>"
     )
+    if drift := network["drift_of_old_classes"]:
+        yield (
+            "<p>What moves the answers for classes that stay counts against an epoch: these "
+            f"moved by {drift[network['epochs']]:.4f} nats a label.</p>"
+        )
 
 
 def _cost(cost: Mapping[str, Any] | None) -> Iterable[str]:

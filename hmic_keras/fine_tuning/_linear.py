@@ -48,8 +48,7 @@ def fit_rows(
     Minimises, by L-BFGS, the weighted mean over clips of the binary cross-entropy of observed
     labels plus `strength / 2` times the squared distance of the weights from `prior`, features
     being standardised. So a class whose old classifier is right keeps it, and a new one is
-    drawn to 0. Biases are free. A column without an observed label of each kind keeps its
-    prior.
+    drawn to 0. Biases are free. A column that is not `examples.learnable()` keeps its prior.
 
     Args:
         examples: Features and labels.
@@ -63,7 +62,7 @@ def fit_rows(
     """
     from scipy.optimize import minimize
 
-    learned = learnable(examples.labels)
+    learned = examples.learnable()
     if not learned.any():
         return prior
     axes = axes or Axes.of(examples)
@@ -144,12 +143,6 @@ class Axes:
     def out_of(self, weights: np.ndarray) -> NDArray[np.float64]:
         """Turns weights of the axes, `(rows, axes)`, into those of raw features."""
         return np.asarray(weights @ self.directions.T / self.spread)
-
-
-def learnable(labels: np.ndarray) -> NDArray[np.bool_]:
-    """Tells which columns have an observed label of each kind, `(columns,)`."""
-    present, absent = labels > 0.5, (labels >= 0) & (labels <= 0.5)
-    return np.asarray(present.any(axis=0) & absent.any(axis=0))
 
 
 def moments(examples: Examples) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,9 @@
 """Putting the classes of another taxonomy onto a trained network."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -146,7 +148,13 @@ def match_classes(
             if name in base.index(old):
                 found[level, name] = (old, name)
     for tag, targets in (mapping.targets if mapping is not None else {}).items():
-        key = taxonomy.resolve(tag)
+        try:
+            key = taxonomy.resolve(tag)
+        except TaxonomyError as error:
+            raise TaxonomyError(
+                f"The mapping has {tag!r}, which is none of your classes: {error} Its keys are "
+                "classes of the new taxonomy, its values classes of the base model."
+            ) from error
         if len(targets) > 1:
             raise TaxonomyError(
                 f"The mapping gives {tag!r} {len(targets)} old classes, but a classifier can "
@@ -189,14 +197,14 @@ def _method(
     manifest = base.manifest
     if manifest["input"] != "waveform":
         raise ModelError(
-            "Fine-tuning needs a model that hears waveforms, built with input='waveform'. "
-            f"Received: {base.name!r} with input={manifest['input']!r}"
+            "Fine-tuning needs a model that hears waveforms, such as 'hmic-mobile'. Received: "
+            f"{base.name!r}, whose input is {manifest['input']!r}"
         )
     if CLIP_POOL not in {layer.name for layer in base.layers}:
         raise ModelError(
             "Fine-tuning needs a model that pools its features over time for all classes "
-            f"together; {base.name!r} (method {manifest['method']['name']!r}) does not. Train "
-            "one with another method first."
+            f"together; {base.name!r} (method {manifest['method']['name']!r}) does not. Start "
+            "from another one, such as 'hmic-mobile', or train one with another method first."
         )
     own = manifest["method"]["name"]
     if method is None and own == "f2ca" and not any(k[0] != taxonomy.levels[0] for k in origin):
@@ -205,8 +213,8 @@ def _method(
     if chosen not in LINEAR_METHODS:
         raise ModelError(
             f"Fine-tuning needs one of the methods {list(LINEAR_METHODS)}, whose classifiers "
-            f"are linear on the pooled features. Received: {chosen!r}; give method='gmp' to "
-            "put new classifiers onto the network."
+            f"are linear on the pooled features. Received: {chosen!r}; choose the method 'gmp' "
+            "to put new classifiers onto the network."
         )
     return chosen
 
@@ -240,15 +248,48 @@ def _kind(column: Column) -> str:
     return "own" if column.layer.endswith("_own_logits") else "score"
 
 
+def links_to_new_children(
+    taxonomy: Taxonomy, base: Taxonomy, origin: Mapping[ClassKey, ClassKey]
+) -> list[list[Any]]:
+    """Lists the links from classes that go on to children that they did not have.
+
+    Links further up, to such a class as a child, are among them.
+
+    Args:
+        taxonomy: The new classes.
+        base: The old ones.
+        origin: Where the new ones come from, as in `Transplant`.
+
+    Returns:
+        `[parent level, child level, pairs of parent and child index]`, where there are any.
+    """
+    found: dict[tuple[str, str], list[list[int]]] = {}
+    changed: set[ClassKey] = set()
+    for level in taxonomy.levels[1:]:  # from the finest up
+        for place, name in enumerate(taxonomy.classes(level)):
+            old = origin.get((level, name))
+            for child in taxonomy.children(name, level) if old is not None else ():
+                had = old is not None and origin.get(child) in base.children(old[1], old[0])
+                if not had or child in changed:
+                    pair = [place, taxonomy.index(child[0])[child[1]]]
+                    found.setdefault((level, child[0]), []).append(pair)
+                    changed.add((level, name))
+    return [[*levels, pairs] for levels, pairs in found.items()]
+
+
 def _copy_attention(base: HierarchicalModel, new: Transplant) -> None:
     """Keeps the maps of old parents, and gives new ones an even map of their children."""
-    taxonomy, old_names = new.model.taxonomy, {layer.name for layer in base.layers}
-    for level, old_level in zip(taxonomy.levels[1:], base.taxonomy.levels[1:], strict=False):
-        names = level + ATTENTION_SUFFIX, old_level + ATTENTION_SUFFIX
-        if names[1] not in old_names or names[0] not in {x.name for x in new.model.layers}:
+    levels, old_levels = new.model.taxonomy.levels[1:], base.taxonomy.levels[1:]
+    names, old_names = ({x.name for x in model.layers} for model in (new.model, base))
+    for level, old_level in zip_longest(levels, old_levels[: len(levels)], fillvalue=""):
+        if level + ATTENTION_SUFFIX not in names:
             continue
-        maps = _Maps.of(new.model, level), _Maps.of(base, old_level)
-        _fill_attention(*maps, new.origin, new.model.get_layer(names[0]))
+        maps = _Maps.of(new.model, level)
+        # A base model of another method has no maps: then all of them are new.
+        known = old_level + ATTENTION_SUFFIX in old_names
+        before = _Maps.of(base, old_level) if known else dataclasses.replace(maps, parents=[])
+        origin = new.origin if known else {}
+        _fill_attention(maps, before, origin, new.model.get_layer(level + ATTENTION_SUFFIX))
 
 
 @dataclass(frozen=True)

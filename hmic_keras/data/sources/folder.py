@@ -8,7 +8,7 @@ The CSV is UTF-8 (with or without a byte order mark), separated by commas, one r
 
 `path` is relative to the CSV's folder, or absolute. Every other column is a class: its name,
 or `level:name` for a class whose name a finer level also uses. A cell is 1 (present), 0
-(absent), a probability between them, or empty (unobserved); a class without a column is
+(absent), a probability between them, or empty or -1 (unobserved); a class without a column is
 unobserved throughout. Columns that start with `_` or `meta_` are ignored.
 
 A file `events.csv` beside the table adds labelled notes (`hmic_keras.data.events`).
@@ -187,9 +187,9 @@ def read_clips(
     Raises:
         LabelError: If the table cannot be read, has unknown, repeated or no class columns, no
             rows, a repeated path, a missing audio file, a value that is neither 0, 1, a
-            probability nor empty, or labels that contradict the hierarchy; or if `events.csv`
-            cannot be read, contradicts the labels or names none of the files. The message
-            names the table and, where there is one, the line and column.
+            probability, -1 nor empty, or labels that contradict the hierarchy; or if
+            `events.csv` cannot be read, contradicts the labels or names none of the files. The
+            message names the table and, where there is one, the line and column.
 
     Example:
         >>> import tempfile
@@ -225,7 +225,7 @@ def read_labels(
         root: Folder that relative paths start from; the table's own by default.
 
     Returns:
-        The paths, and by level float32 `(clips, classes)` with -1 where a cell is empty.
+        The paths, and by level float32 `(clips, classes)` with -1 where a cell is empty or -1.
 
     Raises:
         LabelError: As `read_clips`, but for what concerns the hierarchy and events.
@@ -385,9 +385,10 @@ def _read_paths(
     if missing := [
         cell for (_, cell), path in zip(cells, paths, strict=True) if not os.path.isfile(path)
     ]:
+        start = "the table's folder" if root is None else "`root`"
         raise LabelError(
             f"{csv_path}: {len(missing)} of {len(paths)} audio files are missing under {base}: "
-            f"{some(missing)}. Correct the paths or the root folder."
+            f"{some(missing)}. Correct the paths, which are absolute or start from {start}."
         )
     return tuple(paths)
 
@@ -405,10 +406,10 @@ def _label_value(csv_path: Path, line: int, column: str, cell: str) -> float:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not 0 <= value <= 1:
+    if not 0 <= value <= 1 and value != UNOBSERVED:
         raise LabelError(
             f"{csv_path}: line {line}, column {column!r}: a label must be 0, 1, a probability "
-            f"between them, or empty for unobserved. Received: {cell!r}"
+            f"between them, or empty or -1 for unobserved. Received: {cell!r}"
         )
     return value
 
