@@ -201,8 +201,8 @@ def load_model(
     if path.suffix in _EXPORTED:
         raise ModelError(
             f"'{path}' is an exported file, which `hmic_keras.Predictor` and `hmic predict` "
-            "run; to train, export or compress, name the '.keras' file it was made from, or "
-            "its folder."
+            "run. To train, fine-tune, export or compress, name the '.keras' file it was made "
+            "from, or its folder."
         )
     verify(path)
     # Keras reports a file that is cut off as one that is missing.
