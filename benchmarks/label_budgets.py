@@ -38,7 +38,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 RESULTS = Path(__file__).parent / "results"
-DOCUMENT = ROOT / "docs" / "comparison.md"
+DOCUMENT, README = ROOT / "docs" / "comparison.md", ROOT / "README.md"
 
 CLIPS = {"train": 2500, "test": 600}
 RENDERING = {"seconds": 5.0, "polyphony": (1, 6), "polyphony_decay": 0.8}
@@ -50,7 +50,8 @@ class Part:
 
     Attributes:
         data: File of the features.
-        mark: Mark of its table in the documentation.
+        documents: Where its table stands.
+        mark: Mark of the table there.
         record: Name of its result files.
         budgets: Percentages of the fine labels.
         methods: Those that are compared.
@@ -61,6 +62,7 @@ class Part:
     """
 
     data: str
+    documents: tuple[Path, ...]
     mark: str
     record: str
     budgets: tuple[int, ...]
@@ -75,6 +77,7 @@ METHODS = ("independent", "multitask", "gmp", "f2ca", "c_hmcnn", "hmcn_f", "top_
 PARTS = {
     "frozen": Part(
         "features.npz",
+        (DOCUMENT, README),
         "budgets",
         "label_budgets",
         (100, 30, 10),
@@ -94,6 +97,7 @@ PARTS = {
     ),
     "end_to_end": Part(
         "spectrograms.npz",
+        (DOCUMENT,),
         "end to end",
         "label_budgets_end_to_end",
         (100, 10),
@@ -276,7 +280,8 @@ def run(args):
     if args.record:
         import documents
 
-        documents.put(DOCUMENT, part.mark, table(report))
+        for document in part.documents:
+            documents.put(document, part.mark, table(report))
         (RESULTS / f"{part.record}.json").write_text(json.dumps(report, indent=2) + "\n")
 
 

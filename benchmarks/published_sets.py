@@ -41,7 +41,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 RESULTS = Path(__file__).parent / "results"
 TRIALS = RESULTS / "published_sets_trials.json"
-DOCUMENT = ROOT / "docs" / "comparison.md"
+DOCUMENTS = (ROOT / "docs" / "comparison.md", ROOT / "README.md")
 
 SETS = ("imclef07a", "imclef07d", "diatoms", "enron")
 BASELINE = "logistic_regression"
@@ -355,7 +355,8 @@ def main():
     if args.record:
         import documents
 
-        documents.put(DOCUMENT, "published", table(summary))
+        for document in DOCUMENTS:
+            documents.put(document, "published", table(summary))
         for name, content in (("", summary), ("_hyperparameters", chosen)):
             path = RESULTS / f"published_sets{name}.json"
             path.write_text(json.dumps(content, indent=2) + "\n")
