@@ -578,12 +578,16 @@ class TestFunctional:
 @pytest.mark.parametrize("method", [*METHODS, *OTHERS])
 def test_mixed_precision_gives_full_precision_outputs(policy, method):
     waveforms, _ = batch(shape=(16000,), rows=2)
+    # With 16 bands the last convolution strides by 2 over a width of 2, where TensorFlow 2.21
+    # on processors with AMX answers noise in bfloat16.
+    wider = AudioConfig(n_fft=512, window_length=400, n_mels=32, hop_length=400)
+    options = {**INPUTS["waveform"][0], "audio": wider}
     keras.utils.set_random_seed(0)
-    full = build_model(TWO_LEVELS, method=method, **INPUTS["waveform"][0])
+    full = build_model(TWO_LEVELS, method=method, **options)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
-        half = build_model(TWO_LEVELS, method=method, **INPUTS["waveform"][0])
+        half = build_model(TWO_LEVELS, method=method, **options)
     finally:
         keras.config.set_dtype_policy(before)
     half.set_weights(full.get_weights())
