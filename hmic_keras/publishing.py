@@ -169,7 +169,7 @@ def publish(
                 predictor, clips, examples=name in examples, progress=step
             )
     headline = {
-        name: {level: round(scores["map"], 4) for level, scores in test["levels"].items()}
+        name: {level: round(scores["map"], 6) for level, scores in test["levels"].items()}
         for name, test in results["tests"].items()
     }
     model.update_manifest(
