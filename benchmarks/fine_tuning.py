@@ -510,7 +510,7 @@ def coverage_lines(found):
         f"{found['class_scores_inside']} of {found['class_scores']} times. It reported",
         f"{found['mean_reported_map']:.3f} on the mean, and fresh clips gave",
         f"{found['mean_fresh_map']:.3f}; the interval is {found['mean_width_map']:.3f} wide.",
-        f"A trial took {found['median_seconds']:.0f} s (median, on a busy two-core machine)",
+        f"A trial took {found['median_seconds']:.0f} s (median, on a two-core machine)",
         f"and {found['peak_memory_mb'] / 1000:.1f} GB of memory at most.",
     ]
 
