@@ -61,7 +61,7 @@ def test_the_folder_holds_what_was_measured(published):
     zoo = manifest["zoo"]
     assert zoo["description"] == ABOUT.description
     assert zoo["results"]["demo"] == {
-        level: round(scores["map"], 4)
+        level: round(scores["map"], 6)
         for level, scores in results["tests"]["demo"]["levels"].items()
     }
     assert zoo["parameters"] == hk.load_model(folder).count_params()
