@@ -54,18 +54,6 @@ GRID = [
     {"units": (512, 512), "dropout": 0.5, "learning_rate": 1e-3, "weight_decay": 0.1},
     {"units": (512, 512), "dropout": 0.5, "learning_rate": 5e-4, "weight_decay": 0.1},
 ]
-# On the smallest set also what was published for C-HMCNN there, which takes long: batches of 4.
-MORE = {
-    "enron": [
-        {
-            "units": (1000, 1000),
-            "dropout": 0.7,
-            "learning_rate": 1e-5,
-            "weight_decay": 1e-5,
-            "batch_size": 4,
-        }
-    ]
-}
 # Labels may end at an inner class, so it needs a score beside what its children say.
 OPTIONS = {method: {"own_scores": True} for method in ("chorus", "f2ca", "gmp")}
 PENALTIES = [{"C": c} for c in (0.003, 0.03, 0.3)]
@@ -96,7 +84,7 @@ def arguments():
     parser.add_argument("--methods", nargs="+", default=[BASELINE, *sorted(HEADS)])
     parser.add_argument("--seeds", type=int, default=FINAL_SEEDS)
     parser.add_argument("--search-seeds", type=int, default=1)
-    parser.add_argument("--configs", type=int, help="of the grid, so many")
+    parser.add_argument("--configs", type=int, default=len(GRID), help="of the grid, so many")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="the most in the search")
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
     parser.add_argument("--seconds", type=float, help="stop after so many, to go on later")
@@ -129,13 +117,8 @@ def split(rows):
     return rows.subset(np.sort(order[held:])), rows.subset(np.sort(order[:held]))
 
 
-def grid(name, args):
-    """The settings that the search tries for networks on a set."""
-    return [*GRID, *MORE.get(name, [])][: args.configs]
-
-
-def candidates(method, name, args):
-    """What the search tries for a method on a set."""
+def candidates(method, args):
+    """What the search tries for a method, by name."""
     from hmic_keras.evaluation import Contender
 
     if method == BASELINE:
@@ -145,7 +128,7 @@ def candidates(method, name, args):
         ]
     return [
         Contender(method, f"{method}-{i}", OPTIONS.get(method, {}), settings=settings)
-        for i, settings in enumerate(grid(name, args))
+        for i, settings in enumerate(GRID[: args.configs])
     ]
 
 
@@ -180,7 +163,7 @@ class Search:
         return [
             unit
             for method in self.args.methods
-            for one in candidates(method, self.name, self.args)
+            for one in candidates(method, self.args)
             for unit in open_units(self.plan, [one], self.seeds(one), self.args.together)
         ]
 
@@ -188,14 +171,14 @@ class Search:
         """Whether all of the grid was trained."""
         return all(
             self.plan.read(one, seed)
-            for one in candidates(method, self.name, self.args)
+            for one in candidates(method, self.args)
             for seed in self.seeds(one)
         )
 
     def choice(self, method):
         """The best of the grid: settings, epochs, and the AU(PRC) that says so."""
         rows = []
-        for one in candidates(method, self.name, self.args):
+        for one in candidates(method, self.args):
             trials = [self.plan.read(one, seed) for seed in self.seeds(one)]
             score = sum(trial["au_prc"] for trial in trials) / len(trials)
             epochs = sum(trial.get("epochs", 0) for trial in trials) / len(trials)
@@ -274,7 +257,7 @@ def summarise(found, chosen, args):
     return {
         "sets": sets,
         "mean_rank": mean_ranks(means),
-        "grid": {name: grid(name, args) for name in sets},
+        "grid": GRID[: args.configs],
         "search": {
             "seeds": args.search_seeds,
             "epochs": args.epochs,
