@@ -384,12 +384,21 @@ class TestApplications:
             backbones.get(IMAGE_MODEL)(keras.Input((None, mels)), **options)
 
 
+def test_the_first_weights_of_mlp_have_the_variance_asked_for():
+    inputs = keras.Input((300,))
+    for options, scale in (({}, 1.0), ({"initial_scale": 1 / 3}, 1 / 3)):
+        model = keras.Model(inputs, backbones.get("mlp")(inputs, units=(200,), **options))
+        kernel = np.asarray(model.get_layer("hidden1").kernel)
+        assert kernel.var() == pytest.approx(scale * 2 / (300 + 200), rel=0.03)
+
+
 @pytest.mark.parametrize(
     ("backbone", "options", "message"),
     [
         ("conv", {"width": True}, "`width` must be a positive integer.*True"),
         ("conv", {"dropout": -0.1}, "`dropout` must be a rate from 0 to below 1.*-0.1"),
         ("mlp", {"dropout": "0.1"}, "`dropout` must be a rate"),
+        ("mlp", {"initial_scale": 0}, "`initial_scale` must be a positive number.*0"),
         ("short_chunk_res", {"width": 0}, "`width`"),
         ("short_chunk_res", {"dropout": float("nan")}, "`dropout`"),
         ("conv_attention", {"blocks": 0}, "`blocks`"),

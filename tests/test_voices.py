@@ -60,12 +60,25 @@ def test_voices_start_apart_by_signs_or_alike():
     np.testing.assert_array_equal(np.asarray(again._inner), signs)
 
 
+@pytest.mark.parametrize("separate", [False, True])
+def test_the_first_kernels_have_the_variance_asked_for(separate):
+    glorot = 2 / (300 + 200)
+    for scale in (1.0, 1 / 3):
+        layer = EnsembleDense(200, 3, separate=separate, initial_scale=scale, seed=1)
+        layer(np.zeros((1, 300), "float32"))
+        kernel = np.asarray(layer._kernel)
+        assert kernel.var() == pytest.approx(scale * glorot, rel=0.03)
+        assert abs(kernel).max() <= (3 * scale * glorot) ** 0.5
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"units": 0}, "`units` must be a positive integer. Received: 0"),
         ({"num_voices": 2.5}, "`num_voices` must be a positive integer. Received: 2.5"),
         ({"num_voices": True}, "`num_voices`"),
+        ({"initial_scale": 0}, "`initial_scale` must be a positive number. Received: 0"),
+        ({"initial_scale": "1"}, "`initial_scale`"),
     ],
 )
 def test_dense_refuses(arguments, message):

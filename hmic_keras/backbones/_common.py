@@ -44,6 +44,17 @@ def check_rate(name: str, value: Any) -> None:
         raise ModelError(f"`{name}` must be a rate from 0 to below 1. Received: {value!r}")
 
 
+def check_positive(name: str, value: Any) -> None:
+    """Refuses what is no positive number.
+
+    Raises:
+        ModelError: If it is none.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= 0:
+        raise ModelError(f"`{name}` must be a positive number. Received: {value!r}")
+
+
 def check_switches(**values: Any) -> None:
     """Refuses what is neither True nor False.
 

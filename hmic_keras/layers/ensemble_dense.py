@@ -23,6 +23,7 @@ class EnsembleDense(keras.layers.Layer):
         random_signs: Whether `r` starts as random signs, as in the first layer of an ensemble,
             or as ones.
         activation: Name of the activation `f`, or None for none.
+        initial_scale: Variance of the first kernel, relative to that of Glorot and Bengio.
         seed: Seed of the weights; None takes one from Keras' global generator.
         **kwargs: Base layer arguments such as `name` and `dtype`.
 
@@ -54,6 +55,7 @@ class EnsembleDense(keras.layers.Layer):
         separate: bool = False,
         random_signs: bool = True,
         activation: str | None = None,
+        initial_scale: float = 1.0,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -63,11 +65,17 @@ class EnsembleDense(keras.layers.Layer):
                 raise ValueError(
                     f"`{argument}` must be a positive integer. Received: {value!r}"
                 )
+        real = isinstance(initial_scale, int | float) and not isinstance(initial_scale, bool)
+        if not real or not 0 < initial_scale < float("inf"):
+            raise ValueError(
+                f"`initial_scale` must be a positive number. Received: {initial_scale!r}"
+            )
         self.units = units
         self.num_voices = num_voices
         self.separate = bool(separate)
         self.random_signs = bool(random_signs)
         self.activation = activation
+        self.initial_scale = float(initial_scale)
         self.seed = seed
         self._function = keras.activations.get(activation)
 
@@ -77,13 +85,15 @@ class EnsembleDense(keras.layers.Layer):
         dim: Any = input_shape[-1]
         voices = self.num_voices
         generator = keras.random.SeedGenerator(self.seed)
-        glorot = keras.initializers.GlorotUniform(generator)
+        first = keras.initializers.VarianceScaling(
+            self.initial_scale, "fan_avg", "uniform", generator
+        )
         if self.separate:
             # Each voice's kernel as if it were alone: the voices are no receptive field.
-            limit = (6.0 / (dim + self.units)) ** 0.5
-            glorot = keras.initializers.RandomUniform(-limit, limit, generator)
+            limit = (6.0 * self.initial_scale / (dim + self.units)) ** 0.5
+            first = keras.initializers.RandomUniform(-limit, limit, generator)
         shape = (voices, dim, self.units) if self.separate else (dim, self.units)
-        self._kernel = self.add_weight(shape=shape, initializer=glorot, name="kernel")
+        self._kernel = self.add_weight(shape=shape, initializer=first, name="kernel")
         if not self.separate:
             self._inner = self.add_weight(
                 shape=(voices, dim),
@@ -124,7 +134,15 @@ class EnsembleDense(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        names = ("units", "num_voices", "separate", "random_signs", "activation", "seed")
+        names = (
+            "units",
+            "num_voices",
+            "separate",
+            "random_signs",
+            "activation",
+            "initial_scale",
+            "seed",
+        )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def _check_shape(self, shape: Sequence[int | None]) -> None:
