@@ -53,6 +53,14 @@ GRID = [
     {"units": (256, 256), "dropout": 0.3, "learning_rate": 1e-3},
     {"units": (512, 512), "dropout": 0.5, "learning_rate": 1e-3, "weight_decay": 0.1},
     {"units": (512, 512), "dropout": 0.5, "learning_rate": 5e-4, "weight_decay": 0.1},
+    # First weights about as small as those of the published code.
+    {
+        "units": (512, 512),
+        "dropout": 0.5,
+        "learning_rate": 5e-4,
+        "weight_decay": 0.1,
+        "backbone_options": {"initial_scale": 1 / 3},
+    },
 ]
 # Labels may end at an inner class, so it needs a score beside what its children say.
 OPTIONS = {method: {"own_scores": True} for method in ("chorus", "f2ca", "gmp")}
@@ -127,8 +135,14 @@ def candidates(method, args):
             for i, options in enumerate(PENALTIES[: args.configs])
         ]
     return [
-        Contender(method, f"{method}-{i}", OPTIONS.get(method, {}), settings=settings)
-        for i, settings in enumerate(GRID[: args.configs])
+        Contender(
+            method,
+            f"{method}-{i}",
+            OPTIONS.get(method, {}),
+            backbone_options=one.get("backbone_options", {}),
+            settings={key: value for key, value in one.items() if key != "backbone_options"},
+        )
+        for i, one in enumerate(GRID[: args.configs])
     ]
 
 
@@ -187,7 +201,8 @@ class Search:
         found = {"method": method, "validation": round(score, 4)}
         if best.is_baseline:
             return {**found, "options": dict(best.options)}
-        return {**found, "settings": {**best.settings, "epochs": epochs, "patience": 0}}
+        settings = {**best.settings, "epochs": epochs, "patience": 0}
+        return {**found, "settings": settings, "backbone_options": dict(best.backbone_options)}
 
 
 def final(name, splits, chosen, args, deadline):
@@ -203,6 +218,7 @@ def final(name, splits, chosen, args, deadline):
             chosen[method]["method"],
             method,
             options=chosen[method].get("options", OPTIONS.get(method, {})),
+            backbone_options=chosen[method].get("backbone_options", {}),
             settings=chosen[method].get("settings", {}),
         )
         for method in args.methods
