@@ -20,7 +20,7 @@ from hmic_keras._mel import log_mel
 from hmic_keras._tflite_file import with_files
 from hmic_keras.config import AudioConfig
 from hmic_keras.data.audio import frame
-from hmic_keras.errors import ModelError
+from hmic_keras.errors import MissingDependencyError, ModelError
 from hmic_keras.export import TOLERANCES, export_model, export_saved_model
 from hmic_keras.export.metadata import add_metadata
 from hmic_keras.export.tflite import check_operations, convert, operations
@@ -679,6 +679,13 @@ def test_an_image_model_is_exported_to_onnx_without_a_word(capfd, tmp_path):
     assert max(manifest["parity"]["onnx"].values()) < 1e-5
     # tf2onnx fails at an optimisation, leaves it out and would print a traceback.
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_onnx_without_its_packages_says_what_to_install(tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'hmic-keras\[onnx\]'"):
+        export_model(tiny.model, tmp_path / "out", formats=["onnx"])
+    assert not (tmp_path / "out").exists()
 
 
 def test_onnx_answers_as_keras(tiny, windows, tmp_path):

@@ -62,25 +62,20 @@ def finetune(
         from .. import fine_tuning
         from ..config import FineTuneConfig
 
+        given: dict[str, Any] = {
+            "mapping": mapping,
+            "keep_old": keep_old,
+            "method": method,
+            "test": test,
+        }
         if check_only:
-            checks = fine_tuning.check_fine_tuning(
-                model,
-                taxonomy,
-                data,
-                mapping=mapping,
-                keep_old=keep_old,
-                method=method,
-                test=test,
-            )
+            checks = fine_tuning.check_fine_tuning(model, taxonomy, data, **given)
         else:
             result = fine_tuning.fine_tune(
                 model,
                 taxonomy,
                 data,
-                mapping=mapping,
-                keep_old=keep_old,
-                method=method,
-                test=test,
+                **given,
                 config=FineTuneConfig(mode=mode, seed=seed),
                 out=out,
                 formats=_terminal.names(formats) if formats else fine_tuning.FORMATS,
