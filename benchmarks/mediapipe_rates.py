@@ -2,7 +2,8 @@
 
 The test clips of the demo corpus, one after the other, are handed to both as they are and
 resampled to 44.1 kHz: at the model's own rate MediaPipe runs the same graph on the same
-samples, at another its own resampler decides what the graph hears. Windows lie side by side.
+samples, at another its own resampler decides what the graph hears, which `Predictor` has, too
+(`resampler="mediapipe"`). Windows lie side by side.
 
 MediaPipe has an environment of its own:
 
@@ -27,11 +28,12 @@ import hmic_keras as hk
 from hmic_keras import zoo
 from hmic_keras._files import write_json
 from hmic_keras._versions import versions
+from hmic_keras.data.resampling import RESAMPLERS
 
 RESULTS = ROOT / "benchmarks" / "results" / "mediapipe_rates.json"
 ANSWERS = ROOT / "tests" / "mediapipe_answers.py"
 FORM = "dynamic_int8"
-OTHER = 44100
+OWN, OTHER = 16000, 44100
 
 
 def main():
@@ -44,10 +46,19 @@ def main():
     music = music[: len(music) // window * window]
     clips = {"own": (music, rate), "other": (soxr.resample(music, rate, OTHER, "VHQ"), OTHER)}
     found = answers(python, zoo.resolve() / zoo.FILES[FORM], clips, predictor)
-    rows = {}
-    for name, (samples, hertz) in clips.items():
-        wanted = predictor.predict(samples, sample_rate=hertz)
-        rows[str(hertz)] = compared(wanted.windows, found[name], predictor.thresholds)
+    rows = {
+        str(hertz): {
+            resampler: compared(
+                hk.Predictor(format=FORM, resampler=resampler)
+                .predict(samples, sample_rate=hertz)
+                .windows,
+                found[name],
+                predictor.thresholds,
+            )
+            for resampler in RESAMPLERS
+        }
+        for name, (samples, hertz) in clips.items()
+    }
     result = {
         "model": zoo.DEFAULT_MODEL,
         "format": FORM,
@@ -108,14 +119,16 @@ def version(python):
 
 
 def sentence(result):
-    own, other = (result["rates"][name] for name in result["rates"])
+    own, other = (result["rates"][str(rate)] for rate in (OWN, OTHER))
+    soxr_, same = other["soxr"], other["mediapipe"]
     return (
         f"On {result['windows']} windows of the demo corpus' test clips, `{result['format']}` "
         f"of the default model answers in MediaPipe {result['mediapipe']} as in `Predictor`, "
-        f"to {own['max']:.4f}, if the audio has the file's rate. Handed the same music at "
-        f"44.1 kHz, they are up to {other['max']:.2f} apart, and {other['median']:.2f} in the "
-        f"median window; {other['tags_turned']} of {other['tags']} tags change sides of their "
-        "threshold."
+        f"to {own['soxr']['max']:.4f}, if the audio has the file's rate. Handed the same music "
+        f'at 44.1 kHz, it answers as `Predictor(resampler="mediapipe")` does, to '
+        f"{same['max']:.6f}, and up to {soxr_['max']:.2f} apart from soxr's samples "
+        f"({soxr_['median']:.2f} in the median window; {soxr_['tags_turned']} of "
+        f"{soxr_['tags']} tags change sides of their threshold)."
     )
 
 

@@ -16,6 +16,7 @@ from ._files import CHECKSUM, checksum_line, sha256
 from ._mel import log_mel
 from .config import AudioConfig
 from .data.audio import frame, load_audio, to_waveform
+from .data.resampling import check_resampler
 from .errors import MissingDependencyError, ModelError, first_line
 from .taxonomy import Taxonomy
 from .zoo import resolve
@@ -90,8 +91,12 @@ class Predictor:
             the file.
         zoo: Your own folder of models, to look for a name in first; by default the one that
             the environment variable `HMIC_ZOO` names, if it does.
+        resampler: What brings audio to the model's rate: `"soxr"`, which is what models are
+            trained with, or `"mediapipe"`, to answer as MediaPipe's `AudioClassifier` does in
+            an app that hands it audio of another rate (`hmic_keras.data.resample`).
 
     Raises:
+        HmicError: If there is no such resampler.
         ModelError: If there is no such model, it cannot be read, it lacks a manifest, or the
             two do not belong together.
         MissingDependencyError: If the library that runs the format is not installed.
@@ -111,7 +116,10 @@ class Predictor:
         *,
         format: str | None = None,
         zoo: str | os.PathLike[str] | None = None,
+        resampler: str = "soxr",
     ) -> None:
+        check_resampler(resampler)
+        self.resampler = resampler
         if isinstance(model, str | os.PathLike):
             path = resolve(model, zoo)
             kind, path = _format_of(path, format)
@@ -148,11 +156,13 @@ class Predictor:
             ValueError: If an array comes without its sample rate.
         """
         if isinstance(audio, str | os.PathLike):
-            waveform = load_audio(audio, self.sample_rate)
+            waveform = load_audio(audio, self.sample_rate, resampler=self.resampler)
         elif sample_rate is None:
             raise ValueError("`sample_rate` is needed with an array: its samples per second.")
         else:
-            waveform = to_waveform(audio, sample_rate, self.sample_rate)
+            waveform = to_waveform(
+                audio, sample_rate, self.sample_rate, resampler=self.resampler
+            )
         windows = self.score_windows(frame(waveform, self._window, self._window))
         return Prediction(
             taxonomy=self.taxonomy,

@@ -343,6 +343,19 @@ def test_predict_prints_json(hmic, tiny_bundle, songs, openmic):
             assert answers[str(song)][level] == pytest.approx(expected[level], abs=1e-5)
 
 
+def test_predict_with_mediapipes_resampler(hmic, tiny_bundle, tmp_path):
+    noise = np.random.default_rng(0).normal(0, 0.1, 44100)
+    write(tmp_path / "cd.wav", noise, 44100)
+    answers = []
+    for name in ("soxr", "mediapipe"):
+        asked = ["predict", tmp_path / "cd.wav", "--model", tiny_bundle, "--resampler", name]
+        (answer,) = json.loads(hmic(*asked, "--json").stdout).values()
+        predictor = hk.Predictor(tiny_bundle, resampler=name)
+        assert answer == predictor.predict(tmp_path / "cd.wav").to_dict()
+        answers.append(answer)
+    assert answers[0] != answers[1]
+
+
 def test_predict_marks_the_classes_that_reach_their_threshold(hmic, tiny_bundle, songs):
     done = hmic("predict", songs[0], "--model", tiny_bundle, "--top", 20)
     prediction = hk.Predictor(tiny_bundle).predict(songs[0])

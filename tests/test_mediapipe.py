@@ -93,22 +93,37 @@ def test_both_heads_agree_window_by_window(files, music, tmp_path, name):
     np.testing.assert_allclose(found["fine"][:3], whole["fine"], atol=1e-3)
 
 
-def test_cd_quality_agrees_window_by_window(files, music, tmp_path):
-    predictor = hk.Predictor(files, format="dynamic_int8")
+@pytest.mark.parametrize("rate", [CD, 48000, 22050, 8000])
+def test_another_rate_agrees_window_by_window(files, music, tmp_path, rate):
+    """All of the band, since `Predictor` has MediaPipe's resampler, too."""
+    predictor = hk.Predictor(files, format="dynamic_int8", resampler="mediapipe")
     path = files / "model_dynamic_int8.tflite"
-    # MediaPipe's resampler dampens what lies above 4 kHz, so music below that is compared.
-    low = soxr.resample(soxr.resample(music, RATE, 7000), 7000, CD).astype("float32")
-    clips = {"low": (low, CD), "stereo": (np.stack([low, low], axis=1), CD)}
+    whole = soxr.resample(music, RATE, rate, "VHQ")[: 3 * 2 * rate].astype("float32")
+    clips = {"mono": (whole, rate), "stereo": (np.stack([whole, 0.5 * whole], axis=1), rate)}
     answered = mediapipe(tmp_path, path, clips, EVERYTHING)
-    own = predictor.predict(low[: 3 * 2 * CD], sample_rate=CD).windows
-    for name in clips:
+    for name, (samples, _) in clips.items():
+        own = predictor.predict(samples, sample_rate=rate).windows
         found = as_scores(answered[name], predictor.taxonomy)
         for level, values in own.items():
-            np.testing.assert_allclose(found[level][:3], values, atol=0.01)
+            assert len(values) == 3
+            # Its resampler leaves a few samples over, a window of their own.
+            np.testing.assert_allclose(found[level][:3], values, atol=1e-4)
 
 
-def test_the_file_adds_nothing_to_what_mediapipe_resamples(files, music, tmp_path):
-    """All of the band: our own answers for the samples that MediaPipe hands to the model."""
+def test_cd_quality_as_packaged_models_hear_it(files, music, tmp_path):
+    """Below what its resampler dampens, MediaPipe also agrees with soxr."""
+    predictor = hk.Predictor(files, format="dynamic_int8")
+    low = soxr.resample(soxr.resample(music, RATE, 7000), 7000, CD).astype("float32")
+    path = files / "model_dynamic_int8.tflite"
+    answered = mediapipe(tmp_path, path, {"low": (low, CD)}, EVERYTHING)["low"]
+    found = as_scores(answered, predictor.taxonomy)
+    own = predictor.predict(low[: 3 * 2 * CD], sample_rate=CD).windows
+    for level, values in own.items():
+        np.testing.assert_allclose(found[level][:3], values, atol=0.01)
+
+
+def test_what_mediapipe_hands_to_the_model_is_what_resample_makes(music, tmp_path):
+    """Sample by sample: the model that is asked answers its input."""
     given = keras.Input((WINDOW,), name="waveform")
     halved = keras.layers.Rescaling(0.5, 0.5)(given)
     order = {"fine": [f"sample{index}" for index in range(WINDOW)]}
@@ -121,17 +136,15 @@ def test_the_file_adds_nothing_to_what_mediapipe_resamples(files, music, tmp_pat
     )
     path = tmp_path / "identity.tflite"
     path.write_bytes(with_files(content, {"class_order": order}))
-    clips = {"music": (soxr.resample(music, RATE, CD), CD)}
-    seen = mediapipe(tmp_path, path, clips, EVERYTHING)["music"]
+    samples = soxr.resample(music, RATE, CD).astype("float32")
+    seen = mediapipe(tmp_path, path, {"music": (samples, CD)}, EVERYTHING)["music"]
     windows = np.array(
         [[r["heads"][0][2].get(n, 0.0) for n in order["fine"]] for r in seen], "float32"
     )
-    predictor = hk.Predictor(files, format="dynamic_int8")
-    model = files / "model_dynamic_int8.tflite"
-    answered = mediapipe(tmp_path, model, clips, EVERYTHING)["music"]
-    found = as_scores(answered, predictor.taxonomy)
-    for level, values in predictor.score_windows(windows * 2 - 1).items():
-        np.testing.assert_allclose(found[level], values, atol=0.01)
+    ours = hk.data.resample(samples, CD, RATE, resampler="mediapipe")
+    heard = 2 * windows.reshape(-1)[: len(ours)] - 1
+    np.testing.assert_allclose(heard, ours, atol=1e-6)
+    assert np.abs(heard - hk.data.resample(samples, CD, RATE)).max() > 1e-3
 
 
 def test_thresholds_of_the_file_hold_unless_another_is_given(tiny, files, music, tmp_path):

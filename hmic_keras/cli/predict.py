@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
@@ -31,6 +31,10 @@ def predict(
         bool,
         typer.Option("--json", help="Print all probabilities, or the summary, as JSON."),
     ] = False,
+    resampler: Annotated[
+        Literal["soxr", "mediapipe"],
+        typer.Option(help="mediapipe: answer as an app does that leaves the rate to it."),
+    ] = "soxr",
 ) -> None:
     """Tell which instruments play in audio files.
 
@@ -46,7 +50,7 @@ def predict(
 
         if out is not None:
             batch.check_table_path(out)
-        predictor = Predictor(model or DEFAULT_MODEL, zoo=zoo)
+        predictor = Predictor(model or DEFAULT_MODEL, zoo=zoo, resampler=resampler)
         found = batch.find_audio(files)
         results = batch.predict_files(predictor, found)
         if out is None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .prepare import prepare_clips as prepare_clips
     from .prepared import PreparedClips as PreparedClips
     from .prepared import open_clips as open_clips
+    from .resampling import resample as resample
     from .sources.demo import demo_clips as demo_clips
     from .sources.folder import LabelledClips as LabelledClips
     from .sources.folder import read_clips as read_clips
@@ -33,6 +34,7 @@ _HOMES = {
     "prepare_clips": ".prepare",
     "read_clips": ".sources.folder",
     "render_corpus": ".synthesis",
+    "resample": ".resampling",
 }
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "prepare_clips",
     "read_clips",
     "render_corpus",
+    "resample",
 ]
 
 

@@ -1,9 +1,9 @@
 """Audio files and arrays to mono waveforms, and waveforms to windows.
 
 A waveform is float32, mono, in [-1, 1]. Files are decoded by libsndfile (python-soundfile),
-so WAV, FLAC, Ogg (Vorbis, Opus) and MP3 all work, and resampled by soxr at its HQ setting.
-What cannot be used is refused here, with the file's name, so that nothing downstream has to
-guess why a score is odd.
+so WAV, FLAC, Ogg (Vorbis, Opus) and MP3 all work, and resampled as `resampling` says. What
+cannot be used is refused here, with the file's name, so that nothing downstream has to guess
+why a score is odd.
 """
 
 import logging
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import AudioError, HmicError
+from .resampling import resample
 
 logger = logging.getLogger("hmic_keras")
 
@@ -80,12 +81,13 @@ def load_audio(
     offset: float = 0.0,
     duration: float | None = None,
     allow_silence: bool = True,
+    resampler: str = "soxr",
 ) -> np.ndarray:
     """Decodes an audio file to a mono waveform at one sample rate.
 
-    Channels are averaged; soxr (HQ) resamples. Samples beyond full scale, as lossy codecs
-    produce them, are clipped to [-1, 1]; float files that exceed it by more than 12 dB are
-    refused, since their samples are not scaled audio.
+    Channels are averaged; soxr (HQ) resamples, or what `resampler` names. Samples beyond full
+    scale, as lossy codecs produce them, are clipped to [-1, 1]; float files that exceed it by
+    more than 12 dB are refused, since their samples are not scaled audio.
 
     Args:
         path: WAV, FLAC, Ogg (Vorbis, Opus) or MP3, of any rate and number of channels.
@@ -95,6 +97,7 @@ def load_audio(
             end.
         allow_silence: Whether a silent waveform is returned, with a logged warning (right
             for prediction), or refused (right for training).
+        resampler: `"soxr"` or `"mediapipe"`, see `hmic_keras.data.resample`.
 
     Returns:
         Float32 array `(samples,)` in [-1, 1].
@@ -103,7 +106,8 @@ def load_audio(
         AudioError: If the file is missing, a folder, empty, cut off, not audio, without
             samples, shorter than 0.1 s, holds NaN or infinity, or is silent where that is
             not allowed.
-        HmicError: If `sample_rate`, `offset` or `duration` is out of range.
+        HmicError: If `sample_rate`, `offset` or `duration` is out of range, or `resampler`
+            is unknown.
 
     Example:
         >>> import tempfile, numpy as np, soundfile
@@ -129,11 +133,16 @@ def load_audio(
         if duration is not None:
             wanted = min(wanted, max(1, round(duration * sound.samplerate)))
         mono = _read_mono(sound, path, start, wanted)
-        return _finish(mono, str(path), sound.samplerate, sample_rate, allow_silence)
+        return _finish(mono, str(path), sound.samplerate, sample_rate, allow_silence, resampler)
 
 
 def to_waveform(
-    array: Any, sample_rate: int, target: int = 16000, *, allow_silence: bool = True
+    array: Any,
+    sample_rate: int,
+    target: int = 16000,
+    *,
+    allow_silence: bool = True,
+    resampler: str = "soxr",
 ) -> np.ndarray:
     """Turns an array of samples into a mono waveform at one sample rate.
 
@@ -143,6 +152,7 @@ def to_waveform(
         sample_rate: Rate of `array`, in Hz.
         target: Rate of the result, in Hz.
         allow_silence: As for `load_audio`.
+        resampler: As for `load_audio`.
 
     Returns:
         Float32 array `(samples,)` in [-1, 1].
@@ -151,7 +161,7 @@ def to_waveform(
         AudioError: If the array has another type or shape, is empty or shorter than 0.1 s,
             holds NaN or infinity, is not scaled to [-1, 1], or is silent where that is not
             allowed.
-        HmicError: If a sample rate is out of range.
+        HmicError: If a sample rate is out of range, or `resampler` is unknown.
 
     Example:
         >>> import numpy as np
@@ -181,7 +191,7 @@ def to_waveform(
     if samples.ndim == 2:
         with np.errstate(invalid="ignore", over="ignore"):
             samples = samples.mean(axis=1)
-    return _finish(samples, "The array", sample_rate, target, allow_silence)
+    return _finish(samples, "The array", sample_rate, target, allow_silence, resampler)
 
 
 def frame_starts(samples: int, window: int, hop: int) -> np.ndarray:
@@ -381,11 +391,9 @@ def _states_mp3_length(path: Path) -> bool:
 
 
 def _finish(
-    mono: np.ndarray, name: str, rate: int, target: int, allow_silence: bool
+    mono: np.ndarray, name: str, rate: int, target: int, allow_silence: bool, resampler: str
 ) -> np.ndarray:
     """Checks mono samples and resamples them; what files and arrays have in common."""
-    import soxr
-
     seconds = len(mono) / rate
     if seconds < MIN_SECONDS:
         raise AudioError(
@@ -408,10 +416,7 @@ def _finish(
         logger.warning(
             "%s lasts %.2f s; it is repeated to fill a window of the model.", name, seconds
         )
-    mono = np.asarray(mono, dtype=np.float32)
-    if rate != target:
-        mono = soxr.resample(mono, rate, target, quality="HQ")
-    return np.clip(mono, -1.0, 1.0)
+    return np.clip(resample(mono, rate, target, resampler=resampler), -1.0, 1.0)
 
 
 def check_rate(name: str, rate: int) -> None:
