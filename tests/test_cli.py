@@ -349,7 +349,7 @@ def test_predict_with_mediapipes_resampler(hmic, tiny_bundle, tmp_path):
     answers = []
     for name in ("soxr", "mediapipe"):
         asked = ["predict", tmp_path / "cd.wav", "--model", tiny_bundle, "--resampler", name]
-        (answer,) = json.loads(hmic(*asked, "--json").stdout).values()
+        (answer,) = json.loads(hmic(*asked, "--json").out).values()
         predictor = hk.Predictor(tiny_bundle, resampler=name)
         assert answer == predictor.predict(tmp_path / "cd.wav").to_dict()
         answers.append(answer)
