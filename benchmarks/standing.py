@@ -90,8 +90,9 @@ def table(report):
         cells = [f"{one[method]:.3f}" for one in report["mean"].values()]
         rows.append([f"`{method}`", *cells, f"{rank:.1f}"])
     lead = (
-        f"`{report['first']}` is ahead of `{report['second']}` by {report['lead']:.4f}; the 95 % "
-        f"interval over {report['seeds']} seeds is {report['low']:.4f} to {report['high']:.4f}."
+        f"`{report['first']}` is ahead of `{report['second']}` by {report['lead']:.4f}; the "
+        f"95 % interval over {report['seeds']} seeds is {report['low']:.4f} to "
+        f"{report['high']:.4f}."
     )
     return f"{documents.table(rows)}\n\n{lead}"
 
