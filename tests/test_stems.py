@@ -390,3 +390,26 @@ def test_a_recipe_renders_clips_where_it_does_not_mix_stems(tmp_path):
     times = [path.stat().st_mtime_ns for path in sorted(corpora.rglob("*.ogg"))]
     training.run_recipe(recipe, tmp_path / "out")
     assert [path.stat().st_mtime_ns for path in sorted(corpora.rglob("*.ogg"))] == times
+    changed = Recipe.from_dict({**recipe.to_dict(), "render": [{**corpus, "seed": 3}] * 2})
+    with pytest.raises(HmicError, match="00' was rendered with other settings"):
+        training.run_recipe(changed, tmp_path / "out")
+    # A run that never began, as when something was wrong with the data, keeps its clips.
+    for path in (tmp_path / "out").rglob("*"):
+        if path.is_file() and not path.is_relative_to(corpora):
+            path.unlink()
+    training.run_recipe(recipe, tmp_path / "out")
+    assert [path.stat().st_mtime_ns for path in sorted(corpora.rglob("*.ogg"))] == times
+
+
+def test_a_mistake_in_the_model_shows_before_anything_is_rendered(tmp_path):
+    from hmic_keras.recipe import Recipe
+
+    recipe = Recipe.from_dict(
+        {
+            "model": {"start": "hmic-mobile", "frozen": True, "method": "gmp"},
+            "render": [{"soundfont": "there is none.sf2", "clips": 4, "seed": 1}],
+        }
+    )
+    with pytest.raises(ModelError, match="the backbone of 'hmic-mobile' is another one"):
+        training.run_recipe(recipe, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -142,7 +142,9 @@ def check_folder(out: str | os.PathLike[str]) -> None:
         )
     found = {path.name for path in out.iterdir()}
     known = {MANIFEST, *FILES.values(), *_COMPANIONS, _RUN}
-    ours = "class_order" in (read_manifest(out) or {}) or (out / _RUN / "run.json").is_file()
+    # A recipe renders before its run begins, and a run that never began keeps its clips.
+    begun = any((out / _RUN / name).exists() for name in ("run.json", "corpora"))
+    ours = begun or "class_order" in (read_manifest(out) or {})
     if not found or (found <= known and ours):
         return
     raise ModelError(

@@ -21,6 +21,7 @@ from ..data.stems import StemBank
 from ..errors import HmicError, LabelError, ModelError
 from ..hierarchical_model import HierarchicalModel
 from ..models import build_model
+from ..taxonomy import Taxonomy
 from . import _callbacks, _options
 from ._run import Run, digest, write_history
 from ._start import start_from
@@ -89,17 +90,7 @@ def train(
         ModelError: If a name or an option is unknown, or the run cannot be resumed.
     """
     config = config or TrainConfig()
-    settings = ModelConfig.from_dict(model)
-    keras.utils.set_random_seed(config.seed)
-    options = {
-        field.name: getattr(settings, field.name)
-        for field in dataclasses.fields(settings)
-        if field.name not in ("precision", "start", "frozen")
-    }
-    with _policy(settings.precision):
-        built = build_model(clips.taxonomy, **options)
-    if settings.start is not None:
-        start_from(built, settings.start, frozen=settings.frozen)
+    built = build(clips.taxonomy, ModelConfig.from_dict(model), config.seed)
     return fit(
         built,
         clips,
@@ -110,6 +101,21 @@ def train(
         callbacks=callbacks,
         provenance=provenance,
     )
+
+
+def build(taxonomy: Taxonomy, settings: ModelConfig, seed: int) -> HierarchicalModel:
+    """Builds what settings describe; see `train` for what may be wrong with them."""
+    keras.utils.set_random_seed(seed)
+    options = {
+        field.name: getattr(settings, field.name)
+        for field in dataclasses.fields(settings)
+        if field.name not in ("precision", "start", "frozen")
+    }
+    with _policy(settings.precision):
+        built = build_model(taxonomy, **options)
+    if settings.start is not None:
+        start_from(built, settings.start, frozen=settings.frozen)
+    return built
 
 
 def fit(

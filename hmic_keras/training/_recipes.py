@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from .._files import read_json
+from .._files import read_json, write_json
 from ..config import AudioConfig
 from ..data import open_clips, render_corpus
 from ..data.sources import demo
@@ -20,7 +20,7 @@ from ..export.bundle import check_folder, export_model
 from ..recipe import Recipe
 from ..taxonomy import Taxonomy
 from ..zoo import FILES
-from ._fit import TrainingResult, train
+from ._fit import TrainingResult, build, train
 from ._run import HISTORY, Run, remove
 
 _LOG = logging.getLogger("hmic_keras")
@@ -60,6 +60,9 @@ def run_recipe(
     if not resume:
         run.refuse_unfinished()
     taxonomy = Taxonomy.load(recipe.taxonomy)
+    if recipe.render:
+        # Rendering takes long; a mistake in the settings of the model shows before.
+        build(taxonomy, recipe.model, recipe.training.seed)
     clips, provenance = _clips(recipe, taxonomy, run)
     validation = None if recipe.validation is None else open_clips(recipe.validation, taxonomy)
     # Written once the data proved usable, so that a mistake leaves nothing behind.
@@ -138,8 +141,16 @@ def _render(recipe: Recipe, taxonomy: Taxonomy, run: Run) -> list[Path]:
     folders = []
     for number, settings in enumerate(recipe.render):
         folder = run.folder / "corpora" / f"{number:02d}"
-        if not folder.exists():
-            options = {"stems": bool(recipe.training.stems), **settings}
+        options = {"stems": bool(recipe.training.stems), **settings}
+        note = folder.with_suffix(".json")
+        if folder.exists():
+            if note.is_file() and read_json(note) != options:
+                raise HmicError(
+                    f"'{folder}' was rendered with other settings than `render` of the recipe "
+                    "has now. Remove it, or choose another `out`."
+                )
+        else:
+            write_json(note, options)
             soundfont = find_soundfont(options.pop("soundfont"))
             _LOG.info("rendering %d clips with %s", options["clips"], soundfont.name)
             try:
