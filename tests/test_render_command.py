@@ -37,6 +37,7 @@ def test_json_is_the_manifest_and_nothing_else(render, tmp_path):
         (("--midi", "nowhere"), "midi: nowhere is not a folder"),
         (("--empty", 2), "empty must be a number from 0 to 1"),
         (("--taxonomy", "hornbostel_sachs"), "without a known sound: alphorn"),
+        (("--soundfont", "none.sf2"), "soundfont: there is no file 'none.sf2', neither here"),
     ],
 )
 def test_faults_take_one_line(render, tmp_path, options, message):
@@ -46,3 +47,15 @@ def test_faults_take_one_line(render, tmp_path, options, message):
     assert (code, text) == (2, "")
     assert message in err
     assert not out.exists()
+
+
+@pytest.mark.synth
+def test_an_installed_soundfont_goes_by_its_name(render, tmp_path, monkeypatch):
+    font = need_soundfont("TimGM6mb.sf2", "FluidR3_GM.sf2")
+    monkeypatch.setenv("HMIC_SOUNDFONTS", str(font.parent))
+    asked = ("--clips", 1, "--seconds", 1, "--processes", 1, "--format", "wav")
+    for name in (font, font.name):
+        out = tmp_path / f"by-{len(str(name))}"
+        assert render("--out", out, "--soundfont", name, *asked)[0] == 0
+    one, other = sorted(tmp_path.glob("by-*/clips/*"))
+    assert one.read_bytes() == other.read_bytes()

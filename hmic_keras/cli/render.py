@@ -12,7 +12,9 @@ def render(
     out: Annotated[
         Path, typer.Option(file_okay=False, help="New folder for clips, labels and manifest.")
     ],
-    soundfont: Annotated[Path, typer.Option(help="SoundFont file, .sf2 or .sf3.")],
+    soundfont: Annotated[
+        Path, typer.Option(help="SoundFont: a file, or the name of an installed one.")
+    ],
     clips: Annotated[int, typer.Option(min=1, help="Number of clips.")],
     taxonomy: Annotated[
         str, typer.Option(help="Packaged name or file whose finest classes play.")

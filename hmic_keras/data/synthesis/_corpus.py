@@ -22,7 +22,7 @@ from hmic_keras.data.synthesis._midi import find_midi
 from hmic_keras.data.synthesis._models import has_model
 from hmic_keras.data.synthesis._plan import Job, plan
 from hmic_keras.data.synthesis._settings import Format, Settings, check_out, check_whole
-from hmic_keras.data.synthesis._soundfont import SoundFont, read_soundfont
+from hmic_keras.data.synthesis._soundfont import SoundFont, find_soundfont, read_soundfont
 from hmic_keras.data.synthesis._studio import Clip, Commission, Studio
 from hmic_keras.data.synthesis._tables import write_tables
 from hmic_keras.errors import AudioError
@@ -81,9 +81,9 @@ def render_corpus(
             named as the programs are in `general_midi`.
         out: Folder to make; may exist if it is empty.
         clips: Number of clips, at least 1.
-        soundfont: SF2 or SF3 file in General MIDI order. A class for which it has no preset is
-            left unobserved in the labels, listed in the manifest and named in a warning,
-            unless a model plays it.
+        soundfont: SF2 or SF3 file in General MIDI order, or the name of an installed one
+            (`find_soundfont`). A class for which it has no preset is left unobserved in the
+            labels, listed in the manifest and named in a warning, unless a model plays it.
         seconds: Length of each clip, 1 to 60.
         sample_rate: Samples a second, 8000 to 48000.
         seed: Seed of every choice, not negative.
@@ -148,7 +148,7 @@ def render_corpus(
     check_out(out)
     instruments = instruments_of(taxonomy)
     synthesiser = fluidsynth_version()
-    font = read_soundfont(soundfont)
+    font = read_soundfont(find_soundfont(soundfont))
     midi_files = () if midi is None else find_midi(midi)
     players = _players(settings, instruments, font)
     jobs = list(plan(settings, players, clips, from_midi=bool(midi_files)))
