@@ -413,3 +413,17 @@ def test_a_mistake_in_the_model_shows_before_anything_is_rendered(tmp_path):
     with pytest.raises(ModelError, match="the backbone of 'hmic-mobile' is another one"):
         training.run_recipe(recipe, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_soundfont_that_is_not_there_leaves_nothing_behind(tmp_path):
+    from hmic_keras.recipe import Recipe
+
+    recipe = Recipe.from_dict(
+        {
+            "model": {"method": "gmp", "backbone_options": {"width": 2}},
+            "render": [{"soundfont": "there is none.sf2", "clips": 4, "seed": 1}],
+        }
+    )
+    with pytest.raises(AudioError, match=r"there is no file 'there is none\.sf2'"):
+        training.run_recipe(recipe, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

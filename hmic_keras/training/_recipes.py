@@ -150,13 +150,14 @@ def _render(recipe: Recipe, taxonomy: Taxonomy, run: Run) -> list[Path]:
                     "has now. Remove it, or choose another `out`."
                 )
         else:
-            write_json(note, options)
-            soundfont = find_soundfont(options.pop("soundfont"))
+            soundfont = find_soundfont(options["soundfont"])
             _LOG.info("rendering %d clips with %s", options["clips"], soundfont.name)
             try:
-                render_corpus(taxonomy, folder, soundfont=soundfont, **options)
+                render_corpus(taxonomy, folder, **{**options, "soundfont": soundfont})
             except TypeError as error:
                 raise HmicError(f"`render` of the recipe: {error}") from error
+            # Last, so that a mistake leaves nothing behind.
+            write_json(note, options)
         folders.append(folder)
     return folders
 
