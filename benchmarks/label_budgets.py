@@ -9,11 +9,13 @@ observed. Three parts, each resumable:
 mean, standard deviation, 90 % quantile and mean absolute step from frame to frame.
 
     python benchmarks/label_budgets.py prepare --out DIR \
-        --soundfonts FluidR3_GM.sf2 TimGM6mb.sf2
+        --soundfonts FluidR3_GM.sf2 TimGM6mb.sf2 [--recordings FOLDER]
 
 `frozen` trains every method on the frozen features, ten seeds for each budget, early stopping
 on 15 % of the training clips (their labels as sparse as the rest), and reports the test clips.
-`end_to_end` trains the `conv` network on spectrograms, for the cells that decide:
+`end_to_end` trains the `conv` network on spectrograms, for the cells that decide, and scores
+`--recordings`, too: a folder as in `evaluate_zoo.py`, cut into pieces of 5 s that keep the
+labels of their clip.
 
     python benchmarks/label_budgets.py frozen --out DIR --jobs 2 [--seconds S] [--record]
     python benchmarks/label_budgets.py end_to_end --out DIR --jobs 2 [--seconds S] [--record]
@@ -28,7 +30,7 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -124,6 +126,7 @@ def arguments():
     parser.add_argument("part", choices=("prepare", *PARTS))
     parser.add_argument("--out", type=Path, required=True, help="folder of everything")
     parser.add_argument("--soundfonts", type=Path, nargs=2, help="to train and to test on")
+    parser.add_argument("--recordings", type=Path, help="labelled ones, to test on as well")
     parser.add_argument("--processes", type=int, help="to render with")
     parser.add_argument("--jobs", type=int, default=1, help="trials side by side")
     parser.add_argument("--seconds", type=float, help="stop after so many, to go on later")
@@ -162,12 +165,34 @@ def prepare(args):
         bands = spectrograms(clips.paths)
         found["spectrograms"][part] = FeatureSet(taxonomy, bands, {"fine": fine})
         found["features"][part] = FeatureSet(taxonomy, statistics(bands), {"fine": fine})
-    FeatureSplits("rendered", **found["spectrograms"]).save(args.out / "spectrograms.npz")
+    others = {}
+    if args.recordings:
+        others["recordings"] = recordings(args.recordings, taxonomy)
+    FeatureSplits("rendered", **found["spectrograms"], other_tests=others).save(
+        args.out / "spectrograms.npz"
+    )
     FeatureSplits("rendered", **found["features"]).standardise().save(args.out / "features.npz")
 
 
-def spectrograms(paths):
-    """Log-mel spectrograms of clips, `(clips, frames, 80)`."""
+def recordings(folder, taxonomy):
+    """Spectrograms of the pieces of labelled recordings, as long as rendered clips."""
+    import evaluate_zoo
+    import numpy as np
+
+    from hmic_keras.data import FeatureSet
+
+    clips = evaluate_zoo.labelled_folder(folder, taxonomy)
+    bands, pieces = [], []
+    for path in clips.paths:
+        found = spectrograms([path], pieces_of=RENDERING["seconds"])
+        bands.append(found)
+        pieces.append(len(found))
+    labels = {level: np.repeat(y, pieces, axis=0) for level, y in clips.labels.items()}
+    return FeatureSet(taxonomy, np.concatenate(bands), labels)
+
+
+def spectrograms(paths, pieces_of=None):
+    """Log-mel spectrograms `(n, frames, 80)` of clips, or of their pieces of so many seconds."""
     import numpy as np
 
     from hmic_keras.config import AudioConfig
@@ -179,6 +204,10 @@ def spectrograms(paths):
     started = time.time()
     for start in range(0, len(paths), 25):
         batch = np.stack([load_audio(path) for path in paths[start : start + 25]])
+        if pieces_of is not None:
+            frames = round(pieces_of * AudioConfig().sample_rate)
+            whole = batch.shape[1] // frames * frames
+            batch = batch[:, :whole].reshape(-1, frames)
         rows.append(np.asarray(front(batch)))
         print(
             f"{start + len(batch)}/{len(paths)} clips, {time.time() - started:.0f} s",
@@ -200,13 +229,13 @@ def with_budget(splits, percent):
     """The set with that share of the fine labels of training clips observed."""
     import numpy as np
 
-    from hmic_keras.data import FeatureSet, FeatureSplits
+    from hmic_keras.data import FeatureSet
 
     fine = splits.train.labels["fine"].copy()
     hidden = np.random.default_rng(percent).random(fine.shape) >= percent / 100
     fine[hidden] = -1
     train = FeatureSet(splits.taxonomy, splits.train.features, {"fine": fine})
-    return FeatureSplits(f"rendered_{percent}", train=train, test=splits.test)
+    return replace(splits, name=f"rendered_{percent}", train=train)
 
 
 def contenders(percent, part, args):
@@ -269,6 +298,7 @@ def run(args):
     report = {
         "train_clips": len(splits.train),
         "test_clips": len(splits.test),
+        **{f"test_{name}": len(rows) for name, rows in splits.other_tests.items()},
         "settings": part.settings,
         **part.contender,
         "seeds": len(seeds),
@@ -281,14 +311,19 @@ def run(args):
         import documents
 
         for document in part.documents:
-            documents.put(document, part.mark, table(report))
+            documents.put(document, part.mark, documents.table(rows(report)))
         (RESULTS / f"{part.record}.json").write_text(json.dumps(report, indent=2) + "\n")
 
 
+MEASURES = ("map.fine", "map.coarse", "hierarchical_f", "violation_rate")
+
+
 def summary(comparison):
-    """Means with intervals, and every method against `independent`, by measure."""
+    """Means with intervals, and every method against every other, by measure."""
     found = {}
-    for measure in ("map.fine", "map.coarse", "hierarchical_f", "violation_rate"):
+    for measure in comparison.measures:
+        if measure.rpartition(":")[2] not in MEASURES:
+            continue
         tests = [
             {k: v if isinstance(v, str) else round(v, 5) for k, v in row.items()}
             for row in comparison.tests(measure)
@@ -304,35 +339,33 @@ def summary(comparison):
 
 
 def show(report):
-    for percent, found in report["budgets"].items():
-        print(f"\n{percent} % of fine labels | fine mAP | coarse mAP")
-        for name in found["map.fine"]["mean_low_high"]:
-            cells = []
-            for measure in ("map.fine", "map.coarse"):
-                mean, low, high = found[measure]["mean_low_high"][name]
-                cells.append(f"{mean:.4f} [{low:.4f}, {high:.4f}]")
-            print(f"{name} | " + " | ".join(cells))
+    for row in rows(report):
+        print(" | ".join(row))
 
 
-def table(report):
-    """The means as Markdown: fine and coarse mAP by budget, half the 95 % interval behind."""
-    import documents
-
+def rows(report):
+    """Fine and coarse mAP by test and budget, half the 95 % interval behind."""
     budgets = report["budgets"]
-    rows = [["mAP, fine / coarse", *(f"{percent} %" for percent in budgets)]]
-    for name in dict.fromkeys(n for b in budgets.values() for n in names(b)):
+    first = next(iter(budgets.values()))
+    tests = [measure.removesuffix("map.fine") for measure in first if "map.fine" in measure]
+    columns = [(test, percent) for test in tests for percent in budgets]
+    head = [
+        ", ".join([f"{percent} %", test.strip(":")][: 1 + bool(test)])
+        for test, percent in columns
+    ]
+    found = [["mAP, fine / coarse", *head]]
+    for name in dict.fromkeys(n for budget in budgets.values() for n in names(budget)):
         cells = []
-        for found in budgets.values():
-            if name not in names(found):
-                cells.append("")
-                continue
+        for test, percent in columns:
             parts = []
-            for measure in ("map.fine", "map.coarse"):
-                mean, low, high = found[measure]["mean_low_high"][name]
-                parts.append(f"{mean:.3f} ± {(high - low) / 2:.3f}")
+            for level in ("fine", "coarse"):
+                means = budgets[percent][f"{test}map.{level}"]["mean_low_high"]
+                if name in means:
+                    mean, low, high = means[name]
+                    parts.append(f"{mean:.3f} ± {(high - low) / 2:.3f}")
             cells.append(" / ".join(parts))
-        rows.append([f"`{name}`", *cells])
-    return documents.table(rows)
+        found.append([f"`{name}`", *cells])
+    return found
 
 
 def names(found):

@@ -45,8 +45,11 @@ __all__ = ["About", "calibrate", "measure", "measure_silence", "publish"]
 
 FORMATS = ("keras", "savedmodel", "float16", "dynamic_int8")
 _SILENT_CLIPS = 500
-# Of the clips without instruments that thresholds are raised for, this share may keep a tag:
-# half of what is allowed in the test.
+# Thresholds are raised for four times as many: with 500, of which 50 were pure tones, a network
+# passed that gave 7 of 100 other tones a tag.
+_QUIET_CLIPS = 2000
+_QUIET_BATCH = 200
+# Of them, this share may keep a tag: half of what is allowed in the test.
 _ALLOWED = 0.005
 _EXAMPLES = 5
 _CONFUSIONS = 12
@@ -229,7 +232,7 @@ def calibrate(
     with _as_file(heard) as predictor:
         windows, owner = _windows(predictor, validation, step)
     with _as_file(model) as predictor:
-        silent = predictor.score_windows(_quiet(predictor))
+        silent = _quiet_scores(predictor)
     calibration = fit_calibration(taxonomy, validation.labels, windows, owner)
     scores = _by_clip(apply_calibration(taxonomy, windows, calibration), owner)
     thresholds = choose_thresholds(validation.labels, scores)
@@ -313,14 +316,21 @@ def _as_file(model: HierarchicalModel) -> Iterator[Predictor]:
         yield Predictor(Path(folder) / "model", format="float32")
 
 
-def _quiet(predictor: Predictor) -> np.ndarray:
-    """Windows without instruments to choose thresholds with, half of them less clean."""
+def _quiet_scores(predictor: Predictor) -> dict[str, np.ndarray]:
+    """Scores windows without instruments to choose thresholds with, half of them less clean."""
     rng = np.random.default_rng([0, 0])
     frames = round(predictor.window_seconds * predictor.sample_rate)
-    half = _SILENT_CLIPS // 2
-    clean = [_silent_window(predictor, KINDS[i % len(KINDS)], rng) for i in range(half)]
-    others = [draw_silence(rng, frames, predictor.sample_rate, 1)[1] for _ in range(half)]
-    return np.stack([*clean, *others])
+
+    def draw(index: int) -> np.ndarray:
+        if index % 2:
+            return draw_silence(rng, frames, predictor.sample_rate, 1)[1]
+        return _silent_window(predictor, KINDS[index // 2 % len(KINDS)], rng)
+
+    parts = [
+        predictor.score_windows(np.stack([draw(i) for i in range(start, start + _QUIET_BATCH)]))
+        for start in range(0, _QUIET_CLIPS, _QUIET_BATCH)
+    ]
+    return {level: np.concatenate([part[level] for part in parts]) for level in parts[0]}
 
 
 def _silent_window(predictor: Predictor, kind: str, rng: np.random.Generator) -> np.ndarray:

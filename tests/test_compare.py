@@ -1,6 +1,7 @@
 """Tests of `hmic_keras.evaluation.compare` and `hmic compare`."""
 
 import csv
+import dataclasses
 import importlib.util
 import json
 import os
@@ -216,6 +217,44 @@ def test_without_patience_all_of_training_and_validation_part_is_fitted(tmp_path
     )
     assert fixed.trials["multitask"][0]["epochs"] == 3
     assert fixed.trials["multitask"][0]["validation"] is None
+
+
+def test_other_tests_are_scored_as_a_test_of_their_own_would_be(data, tmp_path):
+    away = draw(50, 7, 0.1)
+    several = FeatureSplits(
+        "signs", train=data.train, test=data.test, other_tests={"away": away, "home": data.test}
+    )
+    several.save(tmp_path / "several.npz")
+    several = FeatureSplits.load(tmp_path / "several.npz")
+    assert list(several.other_tests) == ["away", "home"]
+    methods = {
+        "closed": {"method": "multitask", "consistent": True},
+        "logistic_regression": {},
+    }
+    found = compare(several, methods, tmp_path / "several", seeds=2, settings=FAST)
+    for name, test in (("", data.test), ("away:", away), ("home:", data.test)):
+        alone = FeatureSplits("signs", train=data.train, test=test)
+        folder = tmp_path / f"alone_{name[:-1]}"
+        expected = compare(alone, methods, folder, seeds=2, settings=FAST)
+        for measure in ("map.fine", "f1.top", "hierarchical_f", "au_prc", "violation_rate"):
+            for method, values in expected.scores(measure).items():
+                got = found.scores(name + measure)[method]
+                np.testing.assert_allclose(got, values, atol=1e-6)
+        assert not [m for m in expected.measures if ":" in m]
+    assert found.about["examples"]["other_tests"] == {"away": 50, "home": 60}
+    assert "away:map.mid" in (tmp_path / "several" / "summary.csv").read_text()
+    scaled = several.standardise()
+    np.testing.assert_array_equal(scaled.other_tests["home"].features, scaled.test.features)
+    # Another set of this name is another comparison.
+    other = dataclasses.replace(several, other_tests={"away": data.test})
+    with pytest.raises(HmicError, match="another data set"):
+        compare(other, methods, tmp_path / "several", seeds=2, settings=FAST)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a:b", 3])
+def test_other_tests_need_a_name_that_can_stand_before_a_measure(data, name):
+    with pytest.raises(LabelError, match=f"without `/` and `:`. Received: {name!r}"):
+        FeatureSplits("signs", data.train, data.test, other_tests={name: data.test})
 
 
 def test_inner_classes_are_scored_by_themselves_where_labels_end_at_one(tmp_path):

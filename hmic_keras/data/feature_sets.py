@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from .._files import DAMAGED_ARRAYS, atomic_path
 from ..errors import LabelError, TaxonomyError
 from ..taxonomy import Taxonomy
 from ._splitting import held_out
+
+_OTHERS = "other_tests"
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,20 +164,29 @@ class FeatureSplits:
         test: To report on, once.
         valid: To choose settings and the number of epochs on; None where the data set has no
             such part, and one is held out of `train` when it is needed.
+        other_tests: Examples of other sources to report on beside `test`, by name: other
+            recordings, say, to see what a finding is worth there.
 
     Raises:
-        LabelError: If the parts differ in taxonomy or shape of the features.
+        LabelError: If the parts differ in taxonomy or shape of the features, or the name of
+            another test is empty or holds `/` or `:`.
     """
 
     name: str
     train: FeatureSet
     test: FeatureSet
     valid: FeatureSet | None = None
+    other_tests: Mapping[str, FeatureSet] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_alike(self.train, self.test)
-        if self.valid is not None:
-            check_alike(self.train, self.valid)
+        for name in self.other_tests:
+            if not isinstance(name, str) or not name or set(name) & set("/:"):
+                raise LabelError(
+                    "`other_tests` must be named by texts without `/` and `:`. Received: "
+                    f"{name!r}"
+                )
+        for part in self.parts().values():
+            check_alike(self.train, part)
 
     @property
     def taxonomy(self) -> Taxonomy:
@@ -210,6 +221,7 @@ class FeatureSplits:
             train=scaled(self.train),
             test=scaled(self.test),
             valid=None if self.valid is None else scaled(self.valid),
+            other_tests={name: scaled(part) for name, part in self.other_tests.items()},
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -223,7 +235,7 @@ class FeatureSplits:
             "name": np.array(self.name),
             "taxonomy": np.array(json.dumps(self.taxonomy.to_dict(), ensure_ascii=False)),
         }
-        for part, rows in self._parts().items():
+        for part, rows in self.parts().items():
             arrays[f"{part}/features"] = rows.features
             for level, labels in rows.labels.items():
                 arrays[f"{part}/labels/{level}"] = _small(labels)
@@ -235,8 +247,8 @@ class FeatureSplits:
         """Reads what `save` wrote, or what was written in the same form by other means.
 
         The arrays of the file are `name` and `taxonomy` (its full form as JSON), and for each
-        of the parts `train`, `test` and perhaps `valid`: `PART/features`, and
-        `PART/labels/LEVEL` for at least one level.
+        of the parts `train`, `test` and perhaps `valid` and `other_tests/NAME`:
+        `PART/features`, and `PART/labels/LEVEL` for at least one level.
 
         Raises:
             LabelError: If the file is missing, damaged or lacks something.
@@ -248,20 +260,26 @@ class FeatureSplits:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive.files}
             taxonomy = Taxonomy.from_dict(json.loads(str(arrays["taxonomy"])))
+            others = [
+                key.removesuffix("/features")
+                for key in arrays
+                if key.startswith(f"{_OTHERS}/") and key.endswith("/features")
+            ]
             parts = {
                 part: FeatureSet(
                     taxonomy,
                     arrays[f"{part}/features"],
                     {
-                        key.split("/", 2)[2]: values
+                        key.removeprefix(f"{part}/labels/"): values
                         for key, values in arrays.items()
                         if key.startswith(f"{part}/labels/")
                     },
                 )
-                for part in ("train", "test", "valid")
+                for part in ("train", "test", "valid", *others)
                 if part != "valid" or "valid/features" in arrays
             }
-            return cls(str(arrays["name"]), **parts)
+            tests = {part.removeprefix(f"{_OTHERS}/"): parts.pop(part) for part in others}
+            return cls(str(arrays["name"]), **parts, other_tests=tests)
         except KeyError as error:
             raise LabelError(
                 f"{path}: lacks the array {error}. It must hold `name`, `taxonomy`, and for "
@@ -272,9 +290,12 @@ class FeatureSplits:
         except DAMAGED_ARRAYS as error:
             raise LabelError(f"{path}: is damaged or no `.npz` file ({error}).") from error
 
-    def _parts(self) -> dict[str, FeatureSet]:
-        parts = {"train": self.train, "test": self.test}
-        return parts if self.valid is None else {**parts, "valid": self.valid}
+    def parts(self) -> dict[str, FeatureSet]:
+        """Returns every part by its name: `train`, `test`, `valid`, `other_tests/NAME`."""
+        found = {"train": self.train, "test": self.test}
+        if self.valid is not None:
+            found["valid"] = self.valid
+        return found | {f"{_OTHERS}/{name}": part for name, part in self.other_tests.items()}
 
 
 def _checked_suffix(path: str | os.PathLike[str]) -> Path:

@@ -96,7 +96,7 @@ def compare(
         settings = TrialSettings().replace(settings or {})
     for contender in contenders:
         settings.replace(contender.settings)
-    if any(np.isnan(p.features).any() for p in (data.train, data.test, data.valid) if p):
+    if any(np.isnan(part.features).any() for part in data.parts().values()):
         raise HmicError(
             "`data` must have no missing values (NaN). Call `data.standardise()`, which fills "
             "them with the mean of their column."
@@ -161,6 +161,11 @@ def collect(
                 "train": len(data.train),
                 "valid": None if data.valid is None else len(data.valid),
                 "test": len(data.test),
+                **(
+                    {"other_tests": {name: len(o) for name, o in data.other_tests.items()}}
+                    if data.other_tests
+                    else {}
+                ),
             },
             "chance": {
                 level: _or_none(metrics.prevalence_baseline(data.test.labels[level]))

@@ -23,7 +23,8 @@ class Comparison:
     """Scores of every contender and seed, and what can be said about them.
 
     A measure is called by its name: `map.LEVEL`, `f1.LEVEL`, `hierarchical_f`, `au_prc`,
-    `violation_rate`, `clip_violation_rate`, `parameters`, `seconds` and `epochs`.
+    `violation_rate`, `clip_violation_rate`, `parameters`, `seconds` and `epochs`. What was
+    measured on one of the data set's `other_tests` has its name in front: `NAME:map.LEVEL`.
 
     Attributes:
         about: Data set, protocol, contenders and seeds.
@@ -180,19 +181,28 @@ _PLOTS: Mapping[str, Any] = {"scores": _draw_scores, "differences": _draw_differ
 
 def _measures(trial: Mapping[str, Any]) -> dict[str, float]:
     """Returns the numbers of a trial by the names of measures, without undefined ones."""
-    result = trial["results"]
     found = {
-        **{f"map.{level}": one["map"] for level, one in result["levels"].items()},
-        **{f"f1.{level}": one["f1"] for level, one in result["levels"].items()},
-        "hierarchical_f": result["hierarchical"]["f"],
-        "au_prc": trial["au_prc"],
-        "violation_rate": result["violation_rate"],
-        "clip_violation_rate": result["clip_violation_rate"],
+        **_quality(trial),
         "parameters": trial["parameters"],
         "seconds": trial["seconds"],
         "epochs": trial.get("epochs"),
     }
+    for test, one in trial.get("other_tests", {}).items():
+        found |= {f"{test}:{name}": value for name, value in _quality(one).items()}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _quality(scored: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what was measured on one test."""
+    results = scored["results"]
+    return {
+        **{f"map.{level}": one["map"] for level, one in results["levels"].items()},
+        **{f"f1.{level}": one["f1"] for level, one in results["levels"].items()},
+        "hierarchical_f": results["hierarchical"]["f"],
+        "au_prc": scored["au_prc"],
+        "violation_rate": results["violation_rate"],
+        "clip_violation_rate": results["clip_violation_rate"],
+    }
 
 
 def _finite_value(value: Any) -> Any:

@@ -91,17 +91,20 @@ class Protocol:
         """Returns what to fit on, what to choose the epoch on, and what to score.
 
         Args:
-            data: The data set.
+            data: The data set; all of its tests are scored in one go.
             patience: Whether an epoch is chosen.
         """
+        scored = data.test
+        for other in data.other_tests.values():
+            scored = scored.join(other)
         if patience:
             if data.valid is not None:
-                return data.train, data.valid, data.test
+                return data.train, data.valid, scored
             rest, held = data.train.split(self.validation, _SPLIT_SEED)
-            return rest, held, data.test
+            return rest, held, scored
         if data.valid is not None and self.refit:
-            return data.train.join(data.valid), None, data.test
-        return data.train, None, data.test
+            return data.train.join(data.valid), None, scored
+        return data.train, None, scored
 
 
 @dataclass(frozen=True)
@@ -160,11 +163,13 @@ class Plan:
 def digest(data: FeatureSplits) -> str:
     """Identifies the content of a data set."""
     found = hashlib.sha256(data.taxonomy.hash.encode())
-    for part in (data.train, data.test, data.valid):
-        if part is not None:
-            for array in (part.features, *part.labels.values()):
-                found.update(str(array.shape).encode())
-                found.update(np.ascontiguousarray(array).tobytes())
+    for name, part in data.parts().items():
+        # The main parts need none: their order says which is which.
+        if part not in (data.train, data.test, data.valid):
+            found.update(name.encode())
+        for array in (part.features, *part.labels.values()):
+            found.update(str(array.shape).encode())
+            found.update(np.ascontiguousarray(array).tobytes())
     return found.hexdigest()
 
 
@@ -284,7 +289,7 @@ def _run_networks(plan: Plan, unit: Unit, data: FeatureSplits, settings: TrialSe
             plan,
             unit.contender,
             seed,
-            data.test,
+            data,
             one.scores,
             {
                 "epochs": one.epochs,
@@ -299,7 +304,7 @@ def _run_networks(plan: Plan, unit: Unit, data: FeatureSplits, settings: TrialSe
 
 def _run_baseline(plan: Plan, unit: Unit, data: FeatureSplits) -> None:
     contender = unit.contender
-    rows, _, test = plan.protocol.parts(data, patience=False)
+    rows, _, scored = plan.protocol.parts(data, patience=False)
     made: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None
     for seed in unit.seeds:
         plan.deadline.check()
@@ -309,26 +314,27 @@ def _run_baseline(plan: Plan, unit: Unit, data: FeatureSplits) -> None:
             model = PerClassBaseline(contender.method, contender.options, seed).fit(rows)
             seconds = time.perf_counter() - started
             made = (
-                model.predict(test.features),
+                model.predict(scored.features),
                 {"parameters": model.parameters, "seconds": seconds, "backend": "scikit-learn"},
             )
-        _write(plan, contender, seed, test, *made)
+        _write(plan, contender, seed, data, *made)
 
 
 def _write(
     plan: Plan,
     contender: Contender,
     seed: int,
-    test: FeatureSet,
+    data: FeatureSplits,
     scores: dict[str, np.ndarray],
     facts: dict[str, Any],
 ) -> None:
-    taxonomy = test.taxonomy
-    if contender.consistent:
-        scores = metrics.ancestor_closed(taxonomy, scores)
-    result = metrics.evaluate(taxonomy, test.labels, scores)
-    for level in result["levels"].values():
-        del level["per_class"]
+    """Writes a trial, from its scores of the test and then of the other ones."""
+    found, start = {}, 0
+    for name, rows in {"": data.test, **data.other_tests}.items():
+        part = {level: values[start : start + len(rows)] for level, values in scores.items()}
+        found[name] = _evaluated(rows, part, contender.consistent)
+        start += len(rows)
+    others = {name: result for name, result in found.items() if name}
     write_json(
         plan.path(contender, seed),
         {
@@ -336,7 +342,20 @@ def _write(
             "seed": seed,
             "fingerprint": plan.fingerprint(contender, seed),
             **facts,
-            "au_prc": metrics.hierarchical_average_precision(taxonomy, test.labels, scores),
-            "results": result,
+            **found[""],
+            **({"other_tests": others} if others else {}),
         },
     )
+
+
+def _evaluated(
+    rows: FeatureSet, scores: dict[str, np.ndarray], consistent: bool
+) -> dict[str, Any]:
+    taxonomy = rows.taxonomy
+    if consistent:
+        scores = metrics.ancestor_closed(taxonomy, scores)
+    results = metrics.evaluate(taxonomy, rows.labels, scores)
+    for level in results["levels"].values():
+        del level["per_class"]
+    au_prc = metrics.hierarchical_average_precision(taxonomy, rows.labels, scores)
+    return {"au_prc": au_prc, "results": results}
