@@ -192,7 +192,7 @@ def recordings(folder, taxonomy):
 
 
 def spectrograms(paths, pieces_of=None):
-    """Log-mel spectrograms `(n, frames, 80)` of clips, or of their pieces of so many seconds."""
+    """Log-mel spectrograms `(n, frames, 80)` of clips, or of pieces of them, in seconds."""
     import numpy as np
 
     from hmic_keras.config import AudioConfig
