@@ -58,6 +58,7 @@ class Part:
         budgets: Percentages of the fine labels.
         methods: Those that are compared.
         self_trained: Those that are self-trained too, at the smallest budget.
+        variants: By name, what else is compared: arguments of a `Contender`.
         seeds: Seeds of each.
         contender: What else its contenders have in common.
         settings: How networks are trained.
@@ -70,6 +71,7 @@ class Part:
     budgets: tuple[int, ...]
     methods: tuple[str, ...]
     self_trained: tuple[str, ...]
+    variants: dict
     seeds: int
     contender: dict
     settings: dict
@@ -85,6 +87,7 @@ PARTS = {
         (100, 30, 10),
         METHODS,
         ("gmp", "chorus"),
+        {},
         10,
         {},
         {
@@ -105,6 +108,8 @@ PARTS = {
         (100, 10),
         ("independent", "gmp", "f2ca", "chorus"),
         (),
+        # Two networks of this width have as many weights as the one of `gmp`.
+        {"independent_narrow": {"method": "independent", "backbone_options": {"width": 11}}},
         3,
         {"backbone": "conv"},
         {
@@ -242,8 +247,13 @@ def contenders(percent, part, args):
     """Who is compared at a budget; at the smallest one with self-training, too."""
     from hmic_keras.evaluation import Contender
 
-    methods = args.methods or part.methods
-    found = [Contender(method, **part.contender) for method in methods]
+    methods = args.methods or (*part.methods, *part.variants)
+    found = [
+        Contender(
+            **{"method": name, **part.variants.get(name, {})}, name=name, **part.contender
+        )
+        for name in methods
+    ]
     if percent == min(part.budgets):
         found += [
             Contender(method, f"{method}_self_trained", self_training={}, **part.contender)
