@@ -45,7 +45,7 @@ __all__ = ["About", "calibrate", "measure", "measure_silence", "publish"]
 
 FORMATS = ("keras", "savedmodel", "float16", "dynamic_int8")
 _SILENT_CLIPS = 500
-# Thresholds are raised for four times as many: of 500, too few are pure tones, which differ most.
+# Thresholds are raised for four times as many: of 500, too few are pure tones.
 _QUIET_CLIPS = 2000
 _QUIET_BATCH = 200
 # Of them, this share may keep a tag. Half are of the test's kinds, so there it becomes twice
