@@ -106,9 +106,9 @@ PARTS = {
         "end to end",
         "label_budgets_end_to_end",
         (100, 10),
-        ("independent", "gmp", "f2ca", "chorus"),
+        ("independent", "gmp", "f2ca"),
         (),
-        # Two networks of this width have as many weights as the one of `gmp`.
+        # Two networks of this width have about as many weights as the one of `gmp`.
         {"independent_narrow": {"method": "independent", "backbone_options": {"width": 11}}},
         3,
         {"backbone": "conv"},
