@@ -30,6 +30,7 @@ from hmic_keras.evaluation import (
 )
 from hmic_keras.evaluation._baselines import PerClassBaseline
 from hmic_keras.evaluation._networks import _Best
+from hmic_keras.evaluation._trials import digest
 
 TREE = Taxonomy.from_dict(
     {
@@ -225,7 +226,8 @@ def test_other_tests_are_scored_as_a_test_of_their_own_would_be(data, tmp_path):
         "signs", train=data.train, test=data.test, other_tests={"away": away, "home": data.test}
     )
     several.save(tmp_path / "several.npz")
-    several = FeatureSplits.load(tmp_path / "several.npz")
+    given, several = several, FeatureSplits.load(tmp_path / "several.npz")
+    assert digest(given) == digest(several)
     assert list(several.other_tests) == ["away", "home"]
     methods = {
         "closed": {"method": "multitask", "consistent": True},
@@ -249,6 +251,17 @@ def test_other_tests_are_scored_as_a_test_of_their_own_would_be(data, tmp_path):
     other = dataclasses.replace(several, other_tests={"away": data.test})
     with pytest.raises(HmicError, match="another data set"):
         compare(other, methods, tmp_path / "several", seeds=2, settings=FAST)
+
+
+def test_other_tests_of_a_file_that_lack_their_features_are_named(data, tmp_path):
+    path = tmp_path / "several.npz"
+    dataclasses.replace(data, other_tests={"away": data.test}).save(path)
+    with np.load(path) as archive:
+        arrays = {key: archive[key] for key in archive.files}
+    del arrays["other_tests/away/features"]
+    np.savez(path, **arrays)
+    with pytest.raises(LabelError, match="lacks the array 'other_tests/away/features'"):
+        FeatureSplits.load(path)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a:b", 3])

@@ -260,11 +260,10 @@ class FeatureSplits:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive.files}
             taxonomy = Taxonomy.from_dict(json.loads(str(arrays["taxonomy"])))
-            others = [
-                key.removesuffix("/features")
-                for key in arrays
-                if key.startswith(f"{_OTHERS}/") and key.endswith("/features")
-            ]
+            # In the order of the file; a set of labels alone is one that lacks its features.
+            others = dict.fromkeys(
+                "/".join(key.split("/")[:2]) for key in arrays if key.startswith(f"{_OTHERS}/")
+            )
             parts = {
                 part: FeatureSet(
                     taxonomy,

@@ -164,8 +164,8 @@ def digest(data: FeatureSplits) -> str:
     """Identifies the content of a data set."""
     found = hashlib.sha256(data.taxonomy.hash.encode())
     for name, part in data.parts().items():
-        # The main parts need none: their order says which is which.
-        if part not in (data.train, data.test, data.valid):
+        # The main parts are told apart by their order, as they were before there were others.
+        if name not in ("train", "test", "valid"):
             found.update(name.encode())
         for array in (part.features, *part.labels.values()):
             found.update(str(array.shape).encode())
