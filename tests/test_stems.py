@@ -13,7 +13,7 @@ from hmic_keras.config import StemConfig, TrainConfig
 from hmic_keras.data.stems import FRAME, StemBank, read_stems
 from hmic_keras.data.synthesis import find_soundfont
 from hmic_keras.errors import AudioError, HmicError, LabelError, ModelError
-from hmic_keras.training._stem_mixer import StemMixer, _resampled, closed_labels
+from hmic_keras.training._stem_mixer import StemMixer, closed_labels, resampled
 
 RATE = 16000
 TAXONOMY = Taxonomy.from_dict({"strings": ["violin", "cello"], "brass": ["trumpet"]})
@@ -183,7 +183,7 @@ def test_resampling_is_catmull_roms_cubic():
     rng = np.random.default_rng(0)
     waveform = rng.normal(size=(2, 40)).astype("float32")
     speed = np.array([[1.0], [1.3]], "float32")
-    found = np.asarray(_resampled(waveform, keras.ops.convert_to_tensor(speed), 20))
+    found = np.asarray(resampled(waveform, keras.ops.convert_to_tensor(speed), 20))
     for row in range(2):
         for n in range(20):
             at = n * float(speed[row, 0])

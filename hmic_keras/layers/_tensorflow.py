@@ -5,6 +5,7 @@ layers run on the other backends without it.
 """
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,20 @@ def fused_batch_normalization(
         else float(math.prod(known))
     )
     return outputs, mean, variance * ((count - 1.0) / count)
+
+
+def compiled(function: Callable[..., Any], *inputs: Any) -> Any:
+    """Applies a function, compiled by XLA also where the rest of the step is not.
+
+    TensorFlow for Windows comes without XLA's compiler for CPUs; there it is a plain graph.
+
+    Args:
+        function: From tensors of known shapes to a tensor.
+        *inputs: The tensors.
+    """
+    import tensorflow as tf
+
+    return tf.function(function, jit_compile=sys.platform != "win32")(*inputs)
 
 
 def one_by_one(

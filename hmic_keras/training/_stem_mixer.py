@@ -1,5 +1,6 @@
 """Drawing batches of mixed stems on the device, where all stems lie."""
 
+import functools
 from typing import Any
 
 import keras
@@ -8,6 +9,7 @@ from keras import ops
 
 from ..config import StemConfig
 from ..data.stems import FRAME, StemBank
+from ..layers._tensorflow import compiled
 from ..layers.augmentation_math import between, filter_by, from_decibels, smooth_response
 from ..layers.augmentation_math import bin_frequencies as _bins
 
@@ -153,7 +155,7 @@ class StemMixer(keras.layers.Layer):
         slab = ops.take(self._audio, rows, axis=0)
         slab = ops.reshape(ops.cast(slab, "float32"), (batch * most, self._slab * FRAME))
         speed = ops.reshape(between(draws[..., 1], self._config.speed), (-1, 1))
-        sound = _resampled(slab, speed, self._crop) if self._changes_speed else slab
+        sound = resampled(slab, speed, self._crop) if self._changes_speed else slab
         return ops.reshape(sound[:, : self._crop], (batch, most, self._crop)) / 32768.0
 
     @property
@@ -203,8 +205,25 @@ class StemMixer(keras.layers.Layer):
         return keras.random.uniform(shape, dtype="float32", seed=self._generator)
 
 
-def _resampled(waveform: Any, speed: Any, samples: int) -> Any:
-    """Plays waveforms `(rows, length)` at another speed, by Catmull and Rom's cubic."""
+def resampled(waveform: Any, speed: Any, samples: int) -> Any:
+    """Plays waveforms at another speed, by Catmull and Rom's cubic.
+
+    Args:
+        waveform: `(rows, length)`; `length` is at least `samples * speed + 3`.
+        speed: Factors `(rows, 1)`.
+        samples: Length of the result.
+
+    Returns:
+        `(rows, samples)`; the first sample is the second of `waveform`.
+    """
+    if keras.config.backend() == "tensorflow":
+        # Operation by operation, four samples are looked up one by one for each that is
+        # wanted; compiled, that takes a twelfth of the time on a CPU.
+        return compiled(functools.partial(_cubic, samples=samples), waveform, speed)
+    return _cubic(waveform, speed, samples)
+
+
+def _cubic(waveform: Any, speed: Any, samples: int) -> Any:
     position = ops.arange(samples, dtype="float32") * speed
     whole = ops.floor(position)
     t = position - whole
