@@ -555,7 +555,7 @@ class TestCommand:
         assert fine["tags_scored"] + fine["tags_dropped"] == 20
         assert report["summary"]["map.fine"]["gmp"]["mean"] > 0
 
-    def test_a_table_is_shown_for_a_file_of_features(self, hmic, data, tmp_path):
+    def test_a_table_is_shown_for_a_file_of_features(self, hmic, data, tmp_path, monkeypatch):
         data.save(tmp_path / "signs.npz")
         arguments = (
             *("compare", "--dataset", tmp_path / "signs.npz", "--out", tmp_path / "out"),
@@ -567,6 +567,17 @@ class TestCommand:
         assert "is ahead of" in done.out
         assert "95 % of 2 seeds" in done.out
         assert hmic(*arguments).out == done.out
+        # However narrow the terminal is, no number is cut.
+        monkeypatch.setattr("hmic_keras.cli._terminal.out.width", 60)
+        narrow = hmic(*arguments).out
+        summary = json.loads(hmic(*arguments, "--json").out)["summary"]
+        shown = [m for m in summary if m.startswith(("map.", "f1.")) or m == "au_prc"]
+        assert len(shown) > 4
+        for measure in shown:
+            for found in summary[measure].values():
+                assert f" {found['mean']:.3f} " in narrow
+        assert "…" not in narrow
+        assert max(map(len, narrow.splitlines()[:-2])) <= 60
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

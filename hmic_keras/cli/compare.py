@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from . import _terminal
 
@@ -14,6 +15,9 @@ _EVERY = (
     "independent multitask gmp f2ca c_hmcnn hmcn_f top_down chorus logistic_regression "
     "random_forest"
 )
+
+# What a column of a table takes beside its text.
+_BORDER = 3
 
 
 def compare(
@@ -117,24 +121,30 @@ def _widths(text: str) -> tuple[int, ...]:
 
 
 def _show(comparison: "Comparison", out: Path) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     about = comparison.about
-    table = Table(title=f"{escape(about['data'])}: mean ± 95 % of {len(about['seeds'])} seeds")
     shown = [
         *(m for m in comparison.measures if m.startswith(("map.", "f1."))),
         *("hierarchical_f", "au_prc", "violation_rate", "parameters", "seconds"),
     ]
     shown = [measure for measure in shown if measure in comparison.measures]
-    table.add_column("method")
-    for measure in shown:
-        table.add_column(escape(measure.replace(".", "\n").replace("_", "\n")), justify="right")
     rows = {measure: comparison.summary(measure) for measure in shown}
     order = sorted(comparison.trials, key=lambda n: -rows[comparison.main][n][0])
-    for name in order:
-        table.add_row(escape(name), *(_cell(measure, rows[measure][name]) for measure in shown))
-    _terminal.out.print(table)
+    title = f"{escape(about['data'])}: mean ± 95 % of {len(about['seeds'])} seeds"
+    columns = [
+        [_heading(measure), *(_cell(measure, rows[measure][name]) for name in order)]
+        for measure in shown
+    ]
+    names = ["method", *map(escape, order)]
+    for number, part in enumerate(_parts(names, columns)):
+        table = Table(title=None if number else title)
+        table.add_column(names[0], no_wrap=True)
+        for heading, *_ in part:
+            table.add_column(heading, justify="right")
+        for row in list(zip(names, *part, strict=True))[1:]:
+            table.add_row(*row)
+        _terminal.out.print(table)
     best, *rest = order
     for row in comparison.tests(comparison.main):
         if row["first"] == best and rest and row["second"] == rest[0]:
@@ -148,10 +158,30 @@ def _show(comparison: "Comparison", out: Path) -> None:
     _terminal.say(f"Tables, tests and plots are in {out}")
 
 
+def _parts(names: list[str], columns: list[list[str]]) -> list[list[list[str]]]:
+    """Divides columns among tables, so that none is too wide and loses its numbers."""
+
+    def width(cells: list[str]) -> int:
+        return _BORDER + max(len(line) for cell in cells for line in cell.splitlines())
+
+    room = _terminal.out.width - width(names) - 1
+    parts: list[list[list[str]]] = [[]]
+    for column in columns:
+        if parts[-1] and sum(map(width, parts[-1])) + width(column) > room:
+            parts.append([])
+        parts[-1].append(column)
+    return parts
+
+
+def _heading(measure: str) -> str:
+    words = measure.replace("hierarchical", "hierar-_chical").replace(".", "_").split("_")
+    return escape("\n".join(words))
+
+
 def _cell(measure: str, row: tuple[float, float, float]) -> str:
     mean, _, high = row
     if measure == "parameters":
         return f"{mean:,.0f}"
     if measure == "seconds":
         return f"{mean:.1f}"
-    return f"{mean:.3f}" if high != high else f"{mean:.3f} ± {high - mean:.3f}"
+    return f"{mean:.3f}" if high != high else f"{mean:.3f}\n± {high - mean:.3f}"
