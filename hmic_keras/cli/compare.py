@@ -142,8 +142,8 @@ def _show(comparison: "Comparison", out: Path) -> None:
         table.add_column(names[0], no_wrap=True)
         for heading, *_ in part:
             table.add_column(heading, justify="right")
-        for row in list(zip(names, *part, strict=True))[1:]:
-            table.add_row(*row)
+        for cells in list(zip(names, *part, strict=True))[1:]:
+            table.add_row(*cells)
         _terminal.out.print(table)
     best, *rest = order
     for row in comparison.tests(comparison.main):

@@ -32,20 +32,19 @@ def models(
         return
     _terminal.out.print(_table(found, zoo_module.DEFAULT_MODEL))
     for one in found:
-        if one.description:
-            _terminal.say(f"{one.name}: {one.description}")
+        if words := [text for text in (one.description, one.licence) if text]:
+            _terminal.say(f"{one.name}: {' '.join(words)}")
 
 
 def _table(found: list[Any], default: str) -> Table:
     table = Table(caption="● is the default; a size of - means: not installed, see --json")
     table.add_column("model", no_wrap=True)
-    table.add_column("taxonomy")
+    table.add_column("taxonomy", overflow="fold")
     for column in ("weights", "size"):
         table.add_column(column, justify="right")
     tests = list(dict.fromkeys(test for one in found for test in one.results))
     for test in tests:
         table.add_column(escape(test), justify="right")
-    table.add_column("licence")
     for one in found:
         results = (one.results.get(test, {}).values() for test in tests)
         table.add_row(
@@ -54,6 +53,5 @@ def _table(found: list[Any], default: str) -> Table:
             "-" if one.parameters is None else f"{one.parameters / 1e6:.2f} M",
             f"{min(one.files.values()) / 1e6:.1f} MB" if one.files else "-",
             *(" / ".join(f"{value:.3f}" for value in scores) or "-" for scores in results),
-            escape(one.licence or "-"),
         )
     return table
