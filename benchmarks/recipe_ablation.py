@@ -39,7 +39,7 @@ DOCUMENT = ROOT / "docs" / "model-zoo.md"
 
 RECIPE = "hmic-mobile"
 SHARE = 1 / 4  # of its clips
-EPOCHS, STEPS = 16, 50
+EPOCHS, STEPS = 12, 50
 BUDGET = {
     "epochs": EPOCHS,
     "batch_size": 32,
@@ -69,10 +69,14 @@ class Variant:
     corpora: tuple[str, ...] = ("0", "1", "2")
 
 
-METHODS = ("recipe", "gmp", "independent", "independent_narrow")
+METHODS = ("recipe", "f2ca_detached", "gmp", "multitask", "independent", "independent_narrow")
 VARIANTS = {
     "recipe": Variant("as it is, `f2ca`"),
+    "f2ca_detached": Variant(
+        "`f2ca` with `detach_children`", model={"method_options": {"detach_children": True}}
+    ),
     "gmp": Variant("`gmp`", model={"method": "gmp"}),
+    "multitask": Variant("`multitask`", model={"method": "multitask"}),
     "independent": Variant("`independent`", model={"method": "independent"}),
     "independent_narrow": Variant(
         # Two networks of this width have about as many weights as the one of the recipe.

@@ -537,10 +537,11 @@ class TestFeatureSplits:
 
 
 class TestCommand:
-    def test_openmic_in_the_layout_of_the_archive(self, hmic, tmp_path):
+    def test_openmic_in_the_layout_of_the_archive(self, hmic, tmp_path, monkeypatch):
         make_archive(tmp_path / "openmic-2018")
+        monkeypatch.chdir(tmp_path)
         done = hmic(
-            *("compare", "--dataset", "openmic", "--root", tmp_path, "--out", tmp_path / "out"),
+            *("compare", "--dataset", "openmic", "--root", tmp_path),
             *("--methods", "gmp, logistic_regression", "--seeds", 2, "--epochs", 2),
             *("--units", 8, "--patience", 0, "--json"),
         )
@@ -550,7 +551,7 @@ class TestCommand:
         assert report["about"]["examples"] == {"train": 3, "valid": None, "test": 2}
         assert report["about"]["taxonomy"] == {"fine": 20, "coarse": 7}
         # mAP as PaSST counts it: over the tags that the test part has positives of.
-        trial = json.loads((tmp_path / "out/trials/gmp/seed0.json").read_text())
+        trial = json.loads(Path("comparison-openmic/trials/gmp/seed0.json").read_text())
         fine = trial["results"]["levels"]["fine"]
         assert fine["tags_scored"] + fine["tags_dropped"] == 20
         assert report["summary"]["map.fine"]["gmp"]["mean"] > 0

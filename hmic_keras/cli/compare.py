@@ -28,11 +28,16 @@ def compare(
             "of features and labels."
         ),
     ],
-    out: Annotated[
-        Path, typer.Option(file_okay=False, help="Folder of trials, tables and plots.")
-    ],
     root: Annotated[
         Path | None, typer.Option(file_okay=False, help="Where the data set lies.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            help="Folder of trials, tables and plots; `comparison-` and the data set's name "
+            "by default.",
+        ),
     ] = None,
     methods: Annotated[
         str, typer.Option(help="Methods and baselines, separated by commas or spaces.")
@@ -61,8 +66,9 @@ def compare(
 
     Called again with the same arguments, it goes on where it stopped.
 
-    Example: `hmic compare --dataset openmic --root openmic-2018 --out comparison`
+    Example: `hmic compare --dataset openmic --root openmic-2018`
     """
+    out = Path(f"comparison-{Path(dataset).stem}") if out is None else out
     with _terminal.quiet(), _terminal.progress() as progress:
         from .. import evaluation
 
