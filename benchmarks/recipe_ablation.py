@@ -47,6 +47,7 @@ BUDGET = {
     # A mean over the last hundred of so few steps.
     "weight_averaging": 0.99,
 }
+FEWEST = 3  # seeds that say anything of an interval
 TESTS = {"timgm6mb": "rendered", "real": "recordings"}
 
 
@@ -267,7 +268,7 @@ def record(args: argparse.Namespace) -> None:
 def summarise(trials: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Returns for each variant and test the means over seeds, and what the recipe is ahead by.
 
-    The differences are paired over the seeds that both have.
+    The differences are paired over the seeds that both have, their intervals 95 %.
     """
     from hmic_keras.evaluation import interval
 
@@ -288,9 +289,12 @@ def summarise(trials: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
                     return float(one["tests"][test][level]["map"])
 
                 gains = [score(runs[s]) - score(by_variant["recipe"][s]) for s in shared]
+                mean, low, high = interval(gains)
+                if len(gains) < FEWEST:
+                    low = high = float("nan")
                 found[f"{test}.{level}"] = {
                     "mean": _rounded(interval([score(one) for one in runs.values()])[0]),
-                    "difference": [_rounded(value) for value in interval(gains)],
+                    "difference": [_rounded(value) for value in (mean, low, high)],
                 }
         summary[name] = found
     return summary
@@ -322,7 +326,7 @@ def table(summary: Mapping[str, Any], names: Any) -> str:
 
 def _gain(one: Mapping[str, Any]) -> str:
     mean, low, high = one["difference"]
-    if low is None:
+    if low is None:  # too few seeds
         return f"{100 * mean:+.1f}"
     return f"{100 * mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
