@@ -13,7 +13,8 @@ from hmic_keras.config import StemConfig, TrainConfig
 from hmic_keras.data.stems import FRAME, StemBank, read_stems
 from hmic_keras.data.synthesis import find_soundfont
 from hmic_keras.errors import AudioError, HmicError, LabelError, ModelError
-from hmic_keras.training._stem_mixer import StemMixer, closed_labels, resampled
+from hmic_keras.layers.augmentation_math import resampled
+from hmic_keras.training._stem_mixer import StemMixer, closed_labels
 
 RATE = 16000
 TAXONOMY = Taxonomy.from_dict({"strings": ["violin", "cello"], "brass": ["trumpet"]})

@@ -4,11 +4,15 @@ Nothing here draws a number, so each function is a deterministic one that a test
 Lengths may be unknown until the graph runs.
 """
 
+import functools
 import math
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
+
+from ._tensorflow import compiled
 
 # Mains hum and its harmonics, which a loudspeaker or a bad cable adds.
 MAINS_HZ = (50.0, 60.0)
@@ -318,3 +322,34 @@ def union_labels(labels: Any, others: Any) -> Any:
     absent = (1.0 - ops.maximum(labels, 0.0)) * (1.0 - ops.maximum(others, 0.0))
     observed = ops.minimum(labels, others) >= 0.0
     return ops.where(ops.logical_or(observed, absent == 0.0), 1.0 - absent, -1.0)
+
+
+def resampled(waveform: Any, speed: Any, samples: int) -> Any:
+    """Plays waveforms at another speed, by Catmull and Rom's cubic.
+
+    Args:
+        waveform: `(rows, length)`; `length` is at least `samples * speed + 3`.
+        speed: Factors `(rows, 1)`.
+        samples: Length of the result.
+
+    Returns:
+        `(rows, samples)`; the first sample is the second of `waveform`.
+    """
+    if keras.config.backend() == "tensorflow":
+        # Operation by operation, four samples are looked up one by one for each that is
+        # wanted; compiled, that takes a twelfth of the time on a CPU.
+        return compiled(functools.partial(_cubic, samples=samples), waveform, speed)
+    return _cubic(waveform, speed, samples)
+
+
+def _cubic(waveform: Any, speed: Any, samples: int) -> Any:
+    position = ops.arange(samples, dtype="float32") * speed
+    whole = ops.floor(position)
+    t = position - whole
+    index = ops.cast(whole, "int32")
+    before, at, after, beyond = (
+        ops.take_along_axis(waveform, index + step, axis=1) for step in range(4)
+    )
+    cubic = 3.0 * (at - after) + beyond - before
+    square = 2.0 * before - 5.0 * at + 4.0 * after - beyond
+    return at + 0.5 * t * (after - before + t * (square + t * cubic))

@@ -1,6 +1,5 @@
 """Drawing batches of mixed stems on the device, where all stems lie."""
 
-import functools
 from typing import Any
 
 import keras
@@ -9,8 +8,13 @@ from keras import ops
 
 from ..config import StemConfig
 from ..data.stems import FRAME, StemBank
-from ..layers._tensorflow import compiled
-from ..layers.augmentation_math import between, filter_by, from_decibels, smooth_response
+from ..layers.augmentation_math import (
+    between,
+    filter_by,
+    from_decibels,
+    resampled,
+    smooth_response,
+)
 from ..layers.augmentation_math import bin_frequencies as _bins
 
 # Loudness is measured in frames of 0.1 s at 16 kHz.
@@ -203,37 +207,6 @@ class StemMixer(keras.layers.Layer):
 
     def _uniform(self, *shape: int) -> Any:
         return keras.random.uniform(shape, dtype="float32", seed=self._generator)
-
-
-def resampled(waveform: Any, speed: Any, samples: int) -> Any:
-    """Plays waveforms at another speed, by Catmull and Rom's cubic.
-
-    Args:
-        waveform: `(rows, length)`; `length` is at least `samples * speed + 3`.
-        speed: Factors `(rows, 1)`.
-        samples: Length of the result.
-
-    Returns:
-        `(rows, samples)`; the first sample is the second of `waveform`.
-    """
-    if keras.config.backend() == "tensorflow":
-        # Operation by operation, four samples are looked up one by one for each that is
-        # wanted; compiled, that takes a twelfth of the time on a CPU.
-        return compiled(functools.partial(_cubic, samples=samples), waveform, speed)
-    return _cubic(waveform, speed, samples)
-
-
-def _cubic(waveform: Any, speed: Any, samples: int) -> Any:
-    position = ops.arange(samples, dtype="float32") * speed
-    whole = ops.floor(position)
-    t = position - whole
-    index = ops.cast(whole, "int32")
-    before, at, after, beyond = (
-        ops.take_along_axis(waveform, index + step, axis=1) for step in range(4)
-    )
-    cubic = 3.0 * (at - after) + beyond - before
-    square = 2.0 * before - 5.0 * at + 4.0 * after - beyond
-    return at + 0.5 * t * (after - before + t * (square + t * cubic))
 
 
 def closed_labels(finest: Any, masks: dict[str, np.ndarray]) -> dict[str, Any]:
