@@ -37,28 +37,6 @@ def batch():
     return waveform, taxonomy.close_labels({"fine": fine})
 
 
-def stem_mixer():
-    """Returns the layer that mixes stems for `hmic train`, with stems of noise."""
-    import numpy as np
-
-    import hmic_keras as hk
-    from hmic_keras.config import StemConfig
-    from hmic_keras.data.stems import FRAME, StemBank
-    from hmic_keras.training._stem_mixer import StemMixer
-
-    random, taxonomy, stems = np.random.default_rng(1), hk.Taxonomy.load("openmic"), 200
-    bank = StemBank(
-        taxonomy,
-        RATE,
-        random.normal(0, 3000, (stems, 10 * RATE // FRAME, FRAME)).astype("int16"),
-        random.integers(0, len(taxonomy.classes("fine")), stems).astype("int32"),
-        (np.arange(stems) // 3).astype("int32"),
-    )
-    mixer = StemMixer(bank, StemConfig(), crop_samples=RATE * SECONDS, batch_size=BATCH, seed=0)
-    mixer.build()
-    return mixer
-
-
 def device_cases(x, labels) -> dict:
     """Returns a call without arguments for each layer, and for the training step."""
     import tensorflow as tf
@@ -80,10 +58,8 @@ def device_cases(x, labels) -> dict:
 
     model = hk.build_model(hk.Taxonomy.load("openmic"), backbone="conv", method="f2ca")
     model.compile("adam", "binary_crossentropy")
-    mixer = tf.function(stem_mixer())
     return {
         "training_step": lambda: model.train_on_batch(*data),
-        "stems mixed anew": lambda: tf.nest.map_structure(lambda one: one.numpy(), mixer(None)),
         **{name: augmentation({"waveform": {name: {}}}) for name in WAVEFORM_LAYERS},
         **{name: augmentation({"mix": {"name": name}}) for name in MIXING_LAYERS},
         "spec_augment": compiled(SpecAugment(), log_mel),

@@ -4,11 +4,12 @@ Short runs of that recipe, with one thing changed in each: the method, or an ing
 out. All have as many steps, and are scored on the tests of `evaluate_zoo.py`. Three parts:
 
 `prepare` renders a quarter of the clips of the recipe (needs FluidSynth), and again without
-modelled instruments, and with one SoundFont in place of two.
+modelled instruments.
 
     python benchmarks/recipe_ablation.py prepare --out DIR
 
-`run` trains every variant; a run that was stopped goes on where it was.
+`run` trains every variant; a run that was stopped goes on where it was. What is recorded has
+two seeds of `recipe`, `gmp`, `multitask` and `independent`, and one of the others.
 
     python benchmarks/recipe_ablation.py run --out DIR --jobs 2 [--variants NAME...]
         [--seeds 3] [--seconds S] [--sets FOLDER] [--real FOLDER]
@@ -59,14 +60,12 @@ class Variant:
         title: What a reader is told.
         model: Changed settings of the model.
         training: Changed settings of the training.
-        stems: Changed settings of mixing; None trains on the rendered clips as they are.
         corpora: Which version of each corpus of the recipe.
     """
 
     title: str
     model: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
-    stems: Mapping[str, Any] | None = field(default_factory=dict)
     corpora: tuple[str, ...] = ("0", "1", "2")
 
 
@@ -84,11 +83,6 @@ VARIANTS = {
         "`independent`, narrower",
         model={"method": "independent", "backbone_options": {"width": 23}},
     ),
-    "unmixed": Variant("clips as they are, stems not mixed anew", stems=None),
-    "plain_stems": Variant(
-        "stems without equalisation and speed",
-        stems={"equalizer_db": 0.0, "speed": [1.0, 1.0]},
-    ),
     "no_augmentation": Variant(
         "no augmentation of the mixture, no SpecAugment",
         model={"spec_augment": None},
@@ -97,7 +91,6 @@ VARIANTS = {
     "no_models": Variant(
         "no modelled instruments", corpora=("0", "1-unmodelled", "2-unmodelled")
     ),
-    "one_soundfont": Variant("one SoundFont", corpora=("0", "1", "2-first")),
 }
 
 
@@ -126,7 +119,6 @@ def corpora() -> dict[str, dict[str, Any]]:
         small = {**settings, "clips": round(SHARE * settings["clips"]), "stems": True}
         found[str(number)] = small
         found[f"{number}-unmodelled"] = {**small, "modelled": 0.0}
-        found[f"{number}-first"] = {**small, "soundfont": found["0"]["soundfont"]}
     wanted = {name for variant in VARIANTS.values() for name in variant.corpora}
     return {name: found[name] for name in sorted(wanted)}
 
@@ -148,7 +140,6 @@ def train(out: Path, name: str, seed: int) -> dict[str, Any]:
 
     from hmic_keras import Taxonomy
     from hmic_keras.config import TrainConfig
-    from hmic_keras.data import LabelledClips, read_clips
     from hmic_keras.data.stems import read_stems
     from hmic_keras.recipe import Recipe
     from hmic_keras.training import can_resume
@@ -158,25 +149,17 @@ def train(out: Path, name: str, seed: int) -> dict[str, Any]:
     taxonomy = Taxonomy.load(recipe.taxonomy)
     folders = [out / "corpora" / corpus for corpus in variant.corpora]
     settings = {**recipe.training.to_dict(), **BUDGET, "seed": seed, **variant.training}
-    if variant.stems is None:
-        tables = [read_clips(folder / "labels.csv", taxonomy) for folder in folders]
-        data: Any = LabelledClips.joined(tables)
-        passes = EPOCHS * STEPS * BUDGET["batch_size"] / len(data)
-        settings |= {"stems": {}, "epochs": round(passes)}
-    else:
-        data = read_stems(folders, taxonomy)
-        settings["stems"] = {**settings["stems"], "steps": STEPS, **variant.stems}
+    settings["stems"] = {**settings["stems"], "steps": STEPS}
     # The tiles of a CPU that multiply bfloat16 are not trusted with every convolution.
     model = {**dataclasses.asdict(recipe.model), "precision": "float32", **variant.model}
     run = out / "runs" / f"{name}-{seed}"
     result = fit(
-        data,
+        read_stems(folders, taxonomy),
         config=TrainConfig.from_dict(settings),
         run=run,
         resume=can_resume(run),
         **model,
     )
-    run.mkdir(parents=True, exist_ok=True)
     result.model.save(run / "model.keras")
     return {
         "seconds": round(result.seconds, 1),

@@ -55,7 +55,7 @@ def fused_batch_normalization(
 def compiled(function: Callable[..., Any], *inputs: Any) -> Any:
     """Applies a function, compiled by XLA also where the rest of the step is not.
 
-    TensorFlow for Windows comes without XLA's compiler for CPUs; there it is a plain graph.
+    On Windows, where this was never run, it is a plain graph.
 
     Args:
         function: From tensors of known shapes to a tensor.
