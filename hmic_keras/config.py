@@ -135,6 +135,7 @@ class ModelConfig(_Config):
         backbone_options: Keyword arguments of the backbone.
         method_options: Keyword arguments of the method.
         audio: Settings of the log-mel front end; None leaves them to the backbone.
+        mix_style: Settings of `layers.FrequencyMixStyle` on the log-mel input; None for none.
         spec_augment: Settings of `layers.SpecAugment` on the log-mel input; None for none.
         consistent: Whether answers are mended so that no class is below a descendant.
         precision: Keras dtype policy of the layers: `"float32"`, `"mixed_float16"` (GPUs)
@@ -156,6 +157,7 @@ class ModelConfig(_Config):
     backbone_options: Mapping[str, Any] = _no_options()
     method_options: Mapping[str, Any] = _no_options()
     audio: AudioConfig | None = None
+    mix_style: Mapping[str, Any] | None = None
     spec_augment: Mapping[str, Any] | None = None
     consistent: bool = False
     precision: str = "float32"
@@ -166,8 +168,9 @@ class ModelConfig(_Config):
         for name in ("backbone", "method"):
             self._require(name, "a name", isinstance(getattr(self, name), str))
         self._require_options("backbone_options", "method_options")
-        if self.spec_augment is not None:
-            self._require_options("spec_augment")
+        for name in ("mix_style", "spec_augment"):
+            if getattr(self, name) is not None:
+                self._require_options(name)
         if isinstance(self.audio, Mapping):
             object.__setattr__(self, "audio", AudioConfig.from_dict(dict(self.audio)))
         self._require(

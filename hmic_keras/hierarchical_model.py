@@ -217,18 +217,38 @@ class HierarchicalModel(keras.Model):
         self._check_labels(y)
         answers = y_pred
         if training and y is not None:
-            # What a method is trained on is not always what it answers: from the outputs back,
-            # each layer turns one into the other.
             labels = y if isinstance(y, Mapping) else dict.fromkeys(self._levels, y)
-            rows = _rows(labels)
-            for layer in reversed(self.layers):
-                if hasattr(layer, "loss_view"):
-                    y, y_pred, sample_weight = layer.loss_view(labels, y_pred, sample_weight)
-                    labels, answers = y, layer.answer(answers, rows)
+            y, y_pred, sample_weight, answers = self.training_view(
+                labels, y_pred, sample_weight
+            )
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if self._training is None or self._training.tracker is None:
             return loss
         return loss + self._training.penalty(answers)
+
+    def training_view(
+        self, labels: Mapping[str, Any], scores: Mapping[str, Any], sample_weight: Any = None
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any], Any, Mapping[str, Any]]:
+        """Returns what the loss compares in training, and what the model answers there.
+
+        What a method is trained on is not always what it answers; `fit` and `compute_loss`
+        ask for it by themselves, a training loop of your own has to.
+
+        Args:
+            labels: By level, `(batch, classes)`.
+            scores: What the model returned with `training=True`.
+            sample_weight: None, an array, or a dict of arrays by level.
+
+        Returns:
+            Labels, scores and weights to compare, and the answers by level.
+        """
+        answers, rows = scores, _rows(labels)
+        # From the outputs back, each layer turns one into the other.
+        for layer in reversed(self.layers):
+            if hasattr(layer, "loss_view"):
+                labels, scores, sample_weight = layer.loss_view(labels, scores, sample_weight)
+                answers = layer.answer(answers, rows)
+        return labels, scores, sample_weight, answers
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Updates the metrics; see `keras.Model.compute_metrics`."""

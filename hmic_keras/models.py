@@ -11,7 +11,7 @@ from . import backbones, heads
 from .config import AudioConfig
 from .errors import ModelError, first_line
 from .hierarchical_model import HierarchicalModel
-from .layers import AncestorClosure, LogMelSpectrogram, SpecAugment
+from .layers import AncestorClosure, FrequencyMixStyle, LogMelSpectrogram, SpecAugment
 from .taxonomy import Taxonomy
 
 INPUTS = ("waveform", "log_mel", "embedding")
@@ -31,6 +31,7 @@ def build_model(
     audio: AudioConfig | None = None,
     backbone_options: Mapping[str, Any] | None = None,
     method_options: Mapping[str, Any] | None = None,
+    mix_style: Mapping[str, Any] | None = None,
     spec_augment: Mapping[str, Any] | None = None,
     consistent: bool = False,
     name: str | None = None,
@@ -57,6 +58,8 @@ def build_model(
             `"musicnn"` the settings it was published with.
         backbone_options: Keyword arguments of the backbone, such as `{"width": 32}`.
         method_options: Keyword arguments of the method, such as `{"num_heads": 8}`.
+        mix_style: Arguments of `layers.FrequencyMixStyle`, which then lends the log-mel
+            spectrogram the colour of others in training; nothing by default.
         spec_augment: Arguments of `layers.SpecAugment`, which then masks the log-mel
             spectrogram in training; nothing by default.
         consistent: Whether no class may answer less than one of its descendants: in answers,
@@ -93,8 +96,12 @@ def build_model(
     x = inputs
     if input == "waveform":
         x = LogMelSpectrogram(**audio.to_dict(), name="log_mel_spectrogram")(x)
-    if spec_augment is not None:
-        x = _spec_augment(x, spec_augment, input)
+    for argument, layer, given in (
+        ("mix_style", FrequencyMixStyle, mix_style),
+        ("spec_augment", SpecAugment, spec_augment),
+    ):
+        if given is not None:
+            x = _augmented(x, argument, layer, given, input)
 
     found = _features(method, backbone, x, backbone_options, method_options, taxonomy.levels)
     scores = _call(classify, "method_options", method_options, found, taxonomy)
@@ -194,16 +201,18 @@ def _pool_time(sequence: Any) -> Any:
     return layers.Concatenate(name=CLIP_POOL)([mean, highest])
 
 
-def _spec_augment(x: Any, arguments: Mapping[str, Any], kind: str) -> Any:
-    if kind == "embedding":
+def _augmented(
+    x: Any, argument: str, kind: Any, arguments: Mapping[str, Any], given: str
+) -> Any:
+    if given == "embedding":
         raise ModelError(
-            "`spec_augment` masks a log-mel spectrogram, so it needs input='waveform' or "
-            f"input='log_mel'. Received: input={kind!r}"
+            f"`{argument}` changes a log-mel spectrogram, so it needs input='waveform' or "
+            f"input='log_mel'. Received: input={given!r}"
         )
     try:
-        layer = SpecAugment(**_options("spec_augment", arguments), name="spec_augment")
+        layer = kind(**_options(argument, arguments), name=argument)
     except (TypeError, ValueError) as error:
-        raise ModelError(f"`spec_augment` cannot be used: {first_line(error)}") from error
+        raise ModelError(f"`{argument}` cannot be used: {first_line(error)}") from error
     return layer(x)
 
 

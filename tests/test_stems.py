@@ -13,6 +13,7 @@ from hmic_keras.config import StemConfig, TrainConfig
 from hmic_keras.data.stems import FRAME, StemBank, read_stems
 from hmic_keras.data.synthesis import find_soundfont
 from hmic_keras.errors import AudioError, HmicError, LabelError, ModelError
+from hmic_keras.heads import HEADS
 from hmic_keras.layers.augmentation_math import resampled
 from hmic_keras.training._stem_mixer import StemMixer, closed_labels
 
@@ -211,9 +212,10 @@ def test_closed_labels_are_those_of_the_taxonomy():
         np.testing.assert_array_equal(np.asarray(found[level]), expected[level])
 
 
-def small_model(seed=0):
+def small_model(seed=0, method="gmp", **options):
     keras.utils.set_random_seed(seed)
-    return build_model(TAXONOMY, backbone="conv", backbone_options={"width": 2}, method="gmp")
+    options = {"width": 2, **options}
+    return build_model(TAXONOMY, backbone="conv", backbone_options=options, method=method)
 
 
 def small_config(**changes):
@@ -249,6 +251,22 @@ class TestFit:
         windows = np.stack([tone(440, 1.0), tone(880, 1.0)]).astype("float32")
         answer = result.model.predict(windows, verbose=0)
         assert answer["coarse"].argmax(axis=1).tolist() == [0, 1]
+
+    @pytest.mark.parametrize("method", HEADS)
+    def test_compares_what_fit_on_clips_would(self, bank, method):
+        changes = {"epochs": 1, "augmentation": {}, "stems": {"steps": 1, "sizes": [2, 1]}}
+        config = small_config(**changes, weight_averaging=0, consistency=0.5)
+        mixer = StemMixer(
+            bank, StemConfig.from_dict(config.stems), crop_samples=RATE, batch_size=8, seed=0
+        )
+        mixer.build()
+        waveform, fine = mixer(None)
+        model = small_model(method=method, dropout=0.0)
+        model.compile("sgd", consistency=0.5, **training.compile_options(TAXONOMY))
+        labels = TAXONOMY.close_labels({"fine": np.asarray(fine)})
+        expected = model.train_on_batch(np.asarray(waveform), labels, return_dict=True)["loss"]
+        result = training.fit(small_model(method=method, dropout=0.0), bank, config)
+        assert result.history["loss"][0] == pytest.approx(float(expected), rel=1e-4)
 
     def test_a_stopped_run_ends_as_one_that_was_not(self, bank, tmp_path):
         config = small_config()

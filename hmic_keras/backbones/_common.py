@@ -22,15 +22,16 @@ def check_log_mel(backbone: str, inputs: Any) -> None:
         )
 
 
-def check_counts(**values: Any) -> None:
-    """Refuses a named value that is not a positive integer.
+def check_counts(at_least: int = 1, **values: Any) -> None:
+    """Refuses a named value that is not an integer of at least `at_least`.
 
     Raises:
         ModelError: Naming the first such value.
     """
+    wanted = "a positive integer" if at_least == 1 else f"an integer of at least {at_least}"
     for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ModelError(f"`{name}` must be a positive integer. Received: {value!r}")
+        if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+            raise ModelError(f"`{name}` must be {wanted}. Received: {value!r}")
 
 
 def check_rate(name: str, value: Any) -> None:

@@ -12,6 +12,7 @@ from .augmentation import Augmentation
 from .batch_normalization import BatchNormalization
 from .ensemble_dense import EnsembleDense
 from .fine_to_coarse_attention import FineToCoarseAttention
+from .frequency_mix_style import FrequencyMixStyle
 from .grouped_max_pool import GroupedMaxPool
 from .log_mel_spectrogram import LogMelSpectrogram
 from .logit_mean import LogitMean
@@ -35,6 +36,7 @@ __all__ = [
     "BatchNormalization",
     "EnsembleDense",
     "FineToCoarseAttention",
+    "FrequencyMixStyle",
     "GroupedMaxPool",
     "LogMelSpectrogram",
     "LogitMean",

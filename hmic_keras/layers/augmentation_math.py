@@ -21,6 +21,7 @@ _HUM_HARMONICS = 10
 _LOWEST_HZ = 20.0
 # Silence has no level that a gain could bring to another one.
 _TINY = 1e-12
+_LEAST_VARIANCE = 1e-3
 
 
 def length_of(tensor: Any, axis: int) -> Any:
@@ -282,6 +283,26 @@ def symmetric_beta(first: Any, second: Any, alpha: float) -> Any:
     spread = ops.exp(ops.minimum(-ops.log(ops.maximum(first, 1e-30)) / alpha, 60.0)) - 1.0
     odds = spread * ops.square(cosine)
     return 0.5 + 0.5 * ops.sign(cosine) * ops.sqrt(odds / (1.0 + odds))
+
+
+def mixed_style(log_mel: Any, others: Any, share: Any) -> Any:
+    """Draws mean and deviation over time of each band towards those of another example.
+
+    `(x - mean) / deviation`, times the mixed deviation, plus the mixed mean (Zhou et al. 2021,
+    equation 3, with statistics by band).
+
+    Args:
+        log_mel: `(batch, frames, mels)`.
+        others: Indices of the other examples `(batch,)`.
+        share: The others' share of the statistics, `(batch, 1, 1)`.
+    """
+    mean = ops.mean(log_mel, axis=1, keepdims=True)
+    # A band without any change must not be divided by nothing.
+    deviation = ops.sqrt(ops.var(log_mel, axis=1, keepdims=True) + _LEAST_VARIANCE)
+    centred = (log_mel - mean) / deviation
+    other_mean, other_deviation = (ops.take(x, others, axis=0) for x in (mean, deviation))
+    deviation = deviation + share * (other_deviation - deviation)
+    return centred * deviation + mean + share * (other_mean - mean)
 
 
 def along(weights: Any, tensor: Any) -> Any:

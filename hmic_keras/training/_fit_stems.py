@@ -143,6 +143,7 @@ class _Trainer(keras.Model):
         finest, *coarser = model.taxonomy.levels
         self._finest = finest
         self._masks = {level: _dense(model.taxonomy, level, finest) for level in coarser}
+        self._links = model.taxonomy.linked_levels()
         self._losses_by_level = {
             level: losses.get(config.loss, **_options.of_level(config.loss_options, level))
             for level in model.taxonomy.levels
@@ -172,19 +173,23 @@ class _Trainer(keras.Model):
 
     def _loss(self, labels: Mapping[str, Any], scores: Mapping[str, Any], waveform: Any) -> Any:
         weights = dict.fromkeys(labels, 1.0) | dict(self._settings.loss_weights)
+        labels, compared, _, answers = self.student.training_view(labels, scores)
         total = sum(
-            weights[level] * self._losses_by_level[level](labels[level], scores[level])
+            weights[level] * self._losses_by_level[level](labels[level], compared[level])
             for level in labels
         )
+        if self._settings.consistency and self._links:
+            violations = losses.link_violations(answers, self._links)
+            total += self._settings.consistency * losses.consistency_penalty(violations)
         if self.teacher is None:
             return total
-        answers = self.teacher(waveform, training=False)
+        taught = self.teacher(waveform, training=False)
         followed = sum(
             weights[level]
             * keras.ops.mean(
                 keras.losses.binary_crossentropy(
-                    keras.ops.stop_gradient(keras.ops.cast(answers[level], "float32")),
-                    keras.ops.cast(scores[level], "float32"),
+                    keras.ops.stop_gradient(keras.ops.cast(taught[level], "float32")),
+                    keras.ops.cast(answers[level], "float32"),
                 )
             )
             for level in labels
