@@ -117,6 +117,7 @@ def test_run_in_tflite(tmp_path):
     ("backbone", "options", "mels", "features"),
     [
         ("conv", {}, 80, (26, 96)),
+        ("conv", {"width": 4, "blocks": 2}, 80, (26, 24)),
         ("conv_attention", {}, 80, (26, 96)),
         ("short_chunk_res", {}, 80, (26, 64)),
         ("short_chunk_res", {"width": 4}, 128, (26, 16)),
@@ -130,6 +131,26 @@ def test_keeps_time_as_a_sequence(backbone, options, mels, features):
     model = keras.Model(given, backbones.get(backbone)(given, **options))
     assert model.output_shape == (None, None, features[1])
     assert model.compute_output_shape((1, 201, mels)) == (1, *features)
+
+
+def test_blocks_of_conv_are_residual():
+    keras.utils.set_random_seed(0)
+    given = keras.Input((None, MELS))
+    plain, deep = (
+        keras.Model(given, backbones.get("conv")(given, width=4, blocks=blocks))
+        for blocks in (0, 2)
+    )
+    # Two blocks of two convolutions after three of the four stages.
+    convolutions = [x for x in deep.layers if isinstance(x, keras.layers.Conv2D)]
+    assert len(convolutions) == 4 + 3 * 2 * 2
+    for layer in plain.layers:
+        deep.get_layer(layer.name).set_weights(layer.get_weights())
+    # What a block adds is nothing where its last normalisation is.
+    for layer in deep.layers:
+        if layer.name.startswith("norm") and layer.name.endswith("_2"):
+            gamma, *rest = layer.get_weights()
+            layer.set_weights([np.zeros_like(gamma), *rest])
+    np.testing.assert_allclose(deep(log_mels()), plain(log_mels()), atol=1e-5)
 
 
 class TestShortChunkRes:
@@ -396,6 +417,7 @@ def test_the_first_weights_of_mlp_have_the_variance_asked_for():
     ("backbone", "options", "message"),
     [
         ("conv", {"width": True}, "`width` must be a positive integer.*True"),
+        ("conv", {"blocks": -1}, "`blocks` must be an integer of at least 0.*-1"),
         ("conv", {"dropout": -0.1}, "`dropout` must be a rate from 0 to below 1.*-0.1"),
         ("mlp", {"dropout": "0.1"}, "`dropout` must be a rate"),
         ("mlp", {"initial_scale": 0}, "`initial_scale` must be a positive number.*0"),
@@ -421,20 +443,36 @@ def test_refuses_embeddings_without_time(backbone):
         backbones.get(backbone)(keras.Input((128,)))
 
 
-class TestSpecAugment:
-    def test_masks_in_training_only(self):
+class TestAugmentedSpectrogram:
+    @pytest.mark.parametrize(
+        ("argument", "options"),
+        [
+            ("spec_augment", {"time_width": 0.5, "seed": 1}),
+            ("mix_style", {"probability": 1.0, "seed": 1}),
+        ],
+    )
+    def test_changes_in_training_only(self, argument, options):
         keras.utils.set_random_seed(0)
         plain = make("conv", "gmp")
-        masked = make("conv", "gmp", spec_augment={"time_width": 0.5, "seed": 1})
-        masked.set_weights([*plain.get_weights(), *masked.get_weights()[len(plain.weights) :]])
+        changed = make("conv", "gmp", **{argument: options})
+        changed.set_weights(
+            [*plain.get_weights(), *changed.get_weights()[len(plain.weights) :]]
+        )
         inputs = log_mels()
         for level, values in plain(inputs, training=False).items():
-            np.testing.assert_array_equal(masked(inputs, training=False)[level], values)
-        given = masked.get_layer("spec_augment")
+            np.testing.assert_array_equal(changed(inputs, training=False)[level], values)
+        given = changed.get_layer(argument)
         assert given.input.shape == (None, None, MELS)
         assert np.any(given(inputs, training=True) != inputs)
 
+    def test_colours_before_it_masks(self):
+        model = make("conv", "gmp", mix_style={}, spec_augment={})
+        names = [layer.name for layer in model.layers]
+        assert names.index("mix_style") < names.index("spec_augment")
+
     def test_refuses(self):
+        with pytest.raises(ModelError, match=r"`mix_style` cannot be used.*strength"):
+            make("conv", mix_style={"strength": 2})
         with pytest.raises(ModelError, match="`spec_augment` must be a dict"):
             make("conv", spec_augment=["time_masks"])
         with pytest.raises(ModelError, match=r"`spec_augment` cannot be used.*masks"):
