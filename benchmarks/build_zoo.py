@@ -1,14 +1,14 @@
 """Makes a folder of the model zoo from a trained model, or from several as one.
 
-    python benchmarks/build_zoo.py MODEL... --about CARD.yaml --validation labels.csv...
-        --out FOLDER [--sets FOLDER] [--real FOLDER] [--corrupted] [--shifted]
-        [--stand-in MODEL...] [--tolerance 0.008]
+    python benchmarks/build_zoo.py MODEL... [--weights W...] --about CARD.yaml
+        --validation labels.csv... --out FOLDER [--sets FOLDER] [--real FOLDER] [--corrupted]
+        [--shifted] [--stand-in MODEL...] [--tolerance 0.008]
         [--formats keras,savedmodel,float16,dynamic_int8]
 
-Several models become an ensemble, the mean of their logits. Calibrates the model and chooses
-its thresholds on the validation clips (more than one table may be given), scores it on the test
-sets of `evaluate_zoo.py`, exports it, and writes the model card. What the model learned from
-must not be among the validation clips.
+Several models become an ensemble, the mean of their logits, by `--weights`. Calibrates the
+model and chooses its thresholds on the validation clips (more than one table may be given),
+scores it on the test sets of `evaluate_zoo.py`, exports it, and writes the model card. What the
+model learned from must not be among the validation clips.
 """
 
 import argparse
@@ -29,6 +29,7 @@ def joined(tables, taxonomy):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("models", nargs="+")
+    parser.add_argument("--weights", type=float, nargs="+", help="of the models, all alike")
     parser.add_argument("--about", required=True)
     parser.add_argument("--validation", nargs="+", required=True)
     parser.add_argument("--out", required=True)
@@ -48,12 +49,12 @@ def main() -> None:
     from hmic_keras.data.sources.folder import LabelledClips
     from hmic_keras.publishing import About, calibrate, publish
 
-    def joint(names):
+    def joint(names, weights=None):
         models = [load_model(name) for name in names]
         name = Path(arguments.out).name.replace("-", "_")
-        return models[0] if len(models) == 1 else ensemble(models, name=name)
+        return models[0] if len(models) == 1 else ensemble(models, weights=weights, name=name)
 
-    model = joint(arguments.models)
+    model = joint(arguments.models, arguments.weights)
     tests = evaluate_zoo.test_sets(model.taxonomy, arguments)
     validation = joined(arguments.validation, model.taxonomy)
     heard = validation

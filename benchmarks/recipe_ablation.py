@@ -1,7 +1,9 @@
 r"""What a part of the recipe of `hmic-mobile` is worth, and does joint training help there?
 
-Short runs of that recipe, with one thing changed in each: the method, or an ingredient left
-out. All have as many steps, and are scored on the tests of `evaluate_zoo.py`. Three parts:
+Short runs of that recipe, with one thing changed in each: the method, an ingredient, or the
+network. All have as many steps, and are scored on the tests of `evaluate_zoo.py`. Methods and
+ingredients were looked at when the recipe said `f2ca` and speeds from 0.9 to 1.12; that led to
+`multitask`, with which the rest was looked at. Three parts:
 
 `prepare` renders a quarter of the clips of the recipe (needs FluidSynth), and again without
 modelled instruments.
@@ -61,17 +63,45 @@ class Variant:
         model: Changed settings of the model.
         training: Changed settings of the training.
         corpora: Which version of each corpus of the recipe.
+        beside: The variant that it is compared with.
     """
 
     title: str
     model: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     corpora: tuple[str, ...] = ("0", "1", "2")
+    beside: str = "recipe"
+
+
+# The recipe as it was.
+FIRST_METHOD, FIRST_SPEED = "f2ca", [0.9, 1.12]
+
+
+def _multitask(
+    title: str, training: Mapping[str, Any] | None = None, **backbone_options: int
+) -> Variant:
+    model = {"method": "multitask"}
+    if backbone_options:
+        model |= {"backbone_options": backbone_options}
+    return Variant(title, model, training or {}, beside="multitask")
+
+
+def _augmentation(share: float) -> dict[str, Any]:
+    """Returns the augmentation of the recipe with a share of its probabilities."""
+    chances = {
+        "reverb": 0.4,
+        "equalizer": 0.6,
+        "band_limit": 0.25,
+        "clipping": 0.15,
+        "noise": 0.5,
+    }
+    layers = {name: {"probability": share * chance} for name, chance in chances.items()}
+    return {"augmentation": {"waveform": layers} if share else {}}
 
 
 METHODS = ("recipe", "f2ca_detached", "gmp", "multitask", "independent", "independent_narrow")
 VARIANTS = {
-    "recipe": Variant("as it is, `f2ca`"),
+    "recipe": Variant("as it was, `f2ca`"),
     "f2ca_detached": Variant(
         "`f2ca` with `detach_children`", model={"method_options": {"detach_children": True}}
     ),
@@ -91,7 +121,13 @@ VARIANTS = {
     "no_models": Variant(
         "no modelled instruments", corpora=("0", "1-unmodelled", "2-unmodelled")
     ),
+    "light": _multitask("mixtures augmented half as often", _augmentation(0.5)),
+    "none": _multitask("mixtures not augmented, SpecAugment only", _augmentation(0.0)),
+    "multi_speed": _multitask("speeds from 0.8 to 1.25", {"stems": {"speed": [0.8, 1.25]}}),
+    "deep": _multitask("narrower, `blocks=1`", width=19, blocks=1),
+    "wide_deep": _multitask("`blocks=1`", width=32, blocks=1),
 }
+LATER = ("multitask", *(name for name, one in VARIANTS.items() if one.beside == "multitask"))
 
 
 def arguments() -> argparse.Namespace:
@@ -148,10 +184,12 @@ def train(out: Path, name: str, seed: int) -> dict[str, Any]:
     variant, recipe = VARIANTS[name], Recipe.load(RECIPE)
     taxonomy = Taxonomy.load(recipe.taxonomy)
     folders = [out / "corpora" / corpus for corpus in variant.corpora]
-    settings = {**recipe.training.to_dict(), **BUDGET, "seed": seed, **variant.training}
-    settings["stems"] = {**settings["stems"], "steps": STEPS}
+    settings = {**recipe.training.to_dict(), **BUDGET, "seed": seed}
+    stems = {**settings["stems"], "steps": STEPS, "speed": FIRST_SPEED}
+    settings |= {**variant.training, "stems": {**stems, **variant.training.get("stems", {})}}
     # The tiles of a CPU that multiply bfloat16 are not trusted with every convolution.
-    model = {**dataclasses.asdict(recipe.model), "precision": "float32", **variant.model}
+    first = {**dataclasses.asdict(recipe.model), "method": FIRST_METHOD, "precision": "float32"}
+    model = {**first, **variant.model}
     run = out / "runs" / f"{name}-{seed}"
     result = fit(
         read_stems(folders, taxonomy),
@@ -241,17 +279,19 @@ def record(args: argparse.Namespace) -> None:
         "processors": os.cpu_count(),
     }
     write_json(RESULTS, report)
-    ingredients = [name for name in VARIANTS if name == "recipe" or name not in METHODS]
-    for mark, names in (("joint training", METHODS), ("ingredients", ingredients)):
+    ingredients = [name for name in VARIANTS if name not in {*METHODS, *LATER} - {"recipe"}]
+    groups = {"joint training": METHODS, "ingredients": ingredients, "with multitask": LATER}
+    for mark, names in groups.items():
         text = table(report["summary"], names)
         documents.put(DOCUMENT, mark, text)
         print(text, end="\n\n")
 
 
 def summarise(trials: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Returns for each variant and test the means over seeds, and what the recipe is ahead by.
+    """Returns for each variant and test the means over seeds, and the differences.
 
-    The differences are paired over the seeds that both have, their intervals 95 %.
+    The differences, from the variant that each is compared with, are paired over the seeds
+    that both have, their intervals 95 %.
     """
     from hmic_keras.evaluation import interval
 
@@ -264,14 +304,15 @@ def summarise(trials: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             "seeds": len(runs),
             "weights": next(iter(runs.values()))["weights"],
         }
-        shared = sorted(set(runs) & set(by_variant["recipe"]))
+        beside = by_variant[VARIANTS[name].beside]
+        shared = sorted(set(runs) & set(beside))
         for test in TESTS:
             for level in ("fine", "coarse"):
 
                 def score(one: dict[str, Any], test: str = test, level: str = level) -> float:
                     return float(one["tests"][test][level]["map"])
 
-                gains = [score(runs[s]) - score(by_variant["recipe"][s]) for s in shared]
+                gains = [score(runs[s]) - score(beside[s]) for s in shared]
                 mean, low, high = interval(gains)
                 if len(gains) < FEWEST:
                     low = high = float("nan")
@@ -291,7 +332,7 @@ def table(summary: Mapping[str, Any], names: Any) -> str:
     import documents
 
     head = ["mAP, fine / coarse", "seeds", "weights"]
-    rows = [[*head, *TESTS.values(), *(f"{name}, to the recipe" for name in TESTS.values())]]
+    rows = [[*head, *TESTS.values(), *(f"{name}, to the first" for name in TESTS.values())]]
     for name in names:
         if name not in summary:
             continue
@@ -301,7 +342,8 @@ def table(summary: Mapping[str, Any], names: Any) -> str:
             return " / ".join(show(found[f"{test}.{level}"]) for level in ("fine", "coarse"))
 
         means = [both(test, lambda one: f"{one['mean']:.3f}") for test in TESTS]
-        gains = ["" if name == "recipe" else both(test, _gain) for test in TESTS]
+        first = name == next(iter(names))
+        gains = ["" if first else both(test, _gain) for test in TESTS]
         weights = f"{found['weights'] / 1e6:.2f} M"
         rows.append([VARIANTS[name].title, str(found["seeds"]), weights, *means, *gains])
     return documents.table(rows)

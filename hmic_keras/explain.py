@@ -24,7 +24,8 @@ def attention_maps(model: Any, waveforms: Any, level: str | None = None) -> np.n
     """Returns the attention maps of a model built with `method="f2ca"`.
 
     Row `c` of a map says how much each finer class counted towards coarse class `c`; the
-    coarse probability is the sum of the fine ones weighted by it.
+    coarse probability is the sum of the fine ones weighted by it. With `own_scores`, as in
+    `hmic-mobile`, it is that or what a classifier of the class says, whichever is higher.
 
     Args:
         model: The model.

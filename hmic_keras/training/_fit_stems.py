@@ -74,8 +74,8 @@ def fit_stems(
         batch_size=config.batch_size,
         seed=config.seed,
     )
-    trainer = _Trainer(
-        model, mixer, _augmentation(config, bank.sample_rate), config, _teacher(model, config)
+    trainer = Trainer(
+        model, mixer, augmentation(config, bank.sample_rate), config, _teacher(model, config)
     )
     trainer.compile(
         optimizer=_options.make_optimizer(config, stems.steps),
@@ -120,7 +120,7 @@ def fit_stems(
     )
 
 
-class _Trainer(keras.Model):
+class Trainer(keras.Model):
     """A model with its data inside: a call draws a batch, and adds its loss.
 
     So Keras' own `fit` does the rest on every backend, with augmentation in the compiled step.
@@ -168,12 +168,19 @@ class _Trainer(keras.Model):
             waveform, _ = self.augmentation((waveform, {}), training=True)
         labels = {self._finest: finest, **closed_labels(finest, self._masks)}
         scores = self.student(waveform, training=training)
-        self.add_loss(self._loss(labels, scores, waveform))
+        self.add_loss(self.loss_of(self.student, labels, scores, waveform))
         return scores[self._finest]
 
-    def _loss(self, labels: Mapping[str, Any], scores: Mapping[str, Any], waveform: Any) -> Any:
+    def loss_of(
+        self,
+        student: HierarchicalModel,
+        labels: Mapping[str, Any],
+        scores: Mapping[str, Any],
+        waveform: Any,
+    ) -> Any:
+        """Returns what a student is to lessen, from what it answered in training."""
         weights = dict.fromkeys(labels, 1.0) | dict(self._settings.loss_weights)
-        labels, compared, _, answers = self.student.training_view(labels, scores)
+        labels, compared, _, answers = student.training_view(labels, scores)
         total = sum(
             weights[level] * self._losses_by_level[level](labels[level], compared[level])
             for level in labels
@@ -227,7 +234,7 @@ def _check(model: HierarchicalModel, bank: Any, config: TrainConfig) -> None:
         )
 
 
-def _augmentation(config: TrainConfig, sample_rate: int) -> Any:
+def augmentation(config: TrainConfig, sample_rate: int) -> Any:
     """Returns what becomes of a mixture; stems are mixed already."""
     spec = dict(config.augmentation)
     if unsuited := set(spec) - {"waveform"}:

@@ -1,0 +1,98 @@
+r"""Gives a trained `multitask` model the attention of `f2ca`, and leaves all else as it is.
+
+Families of `f2ca` with `own_scores` score as the higher of two: a classifier of their own, and
+the mixture that attention makes of their instruments. Here network and classifiers are those
+that `multitask` trained; attention alone learns, on mixtures of the recipe's stems. So the
+model answers as well as before, and can say what a family is made of.
+
+    python benchmarks/add_attention.py network/model.keras --out run/model.keras \
+        --corpora network/run/corpora/*
+
+`--recipe` names the recipe that the network was trained by: its stems, augmentation and
+settings are used, for `--steps` steps.
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+METHOD_OPTIONS = {"own_scores": True, "detach_children": True}
+# The same classifier's layer in `f2ca` and in `multitask`.
+OWN, OTHER = "_own_logits", "_logits"
+BUDGET = {
+    "batch_size": 64,
+    "learning_rate": 5e-3,
+    "weight_decay": 0.0,
+    "weight_averaging": 0.98,
+}
+STEPS = 50  # of an epoch
+
+
+def with_attention(network: Any) -> Any:
+    """Returns an `f2ca` model with the weights of a `multitask` one; attention can learn."""
+    import hmic_keras as hk
+    from hmic_keras.config import AudioConfig
+
+    told = network.manifest
+    model = hk.build_model(
+        network.taxonomy,
+        told["backbone"]["name"],
+        "f2ca",
+        audio=AudioConfig.from_dict(told["audio"]),
+        backbone_options=told["backbone"]["options"],
+        method_options=METHOD_OPTIONS,
+        spec_augment={},
+    )
+    given = {layer.name: layer for layer in network.layers}
+    for layer in model.layers:
+        if layer.name.endswith("_attention") or not layer.weights:
+            continue
+        if layer.name != "spec_augment":
+            layer.set_weights(given[layer.name.replace(OWN, OTHER)].get_weights())
+        layer.trainable = False
+    return model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("network")
+    parser.add_argument("--corpora", nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--recipe", default="hmic-mobile")
+    parser.add_argument("--steps", type=int, default=400)
+    args = parser.parse_args()
+    from hmic_keras import load_model
+    from hmic_keras.config import TrainConfig
+    from hmic_keras.data.stems import read_stems
+    from hmic_keras.recipe import Recipe
+    from hmic_keras.training import fit
+
+    network = load_model(args.network)
+    model = with_attention(network)
+    config = Recipe.load(args.recipe).training.to_dict() | BUDGET
+    config |= {
+        "epochs": max(1, args.steps // STEPS),
+        "stems": {**config["stems"], "steps": STEPS},
+    }
+    bank = read_stems(args.corpora, model.taxonomy)
+    result = fit(model, bank, TrainConfig.from_dict(config))
+    attention = result.model.manifest["training"]
+    # How the network came to be is what a reader asks for first.
+    told = {k: network.manifest[k] for k in ("training", "provenance") if k in network.manifest}
+    model.update_manifest(**told)
+    model.update_manifest(
+        training={**told.get("training", {}), "attention": attention},
+    )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    model.save(args.out)
+    first, *_, last = result.history["loss"]
+    print(f"{args.out}: loss {first:.4f} to {last:.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+r"""Teaches a trained network that noise, hum and tones are no instruments, and keeps the rest.
+
+A network that takes mains hum for an organ needs a threshold that few organs reach. Here its
+classifiers learn from windows without instruments that nothing plays, and from mixtures of the
+recipe's stems what they said before. The features below them stay as they are.
+
+    python benchmarks/quieten.py network/model.keras --corpora network/run/corpora/* \
+        --out quiet/model.keras [--recipe hmic-mobile]
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+MIXTURES, SILENT = 8192, 4096
+BATCH = 64
+# Seed of the windows without instruments; thresholds and cards use others.
+SEED = 7
+STEPS, LEARNING_RATE = 1500, 1e-3
+SILENT_WEIGHT = 0.5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("network")
+    parser.add_argument("--corpora", nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--recipe", default="hmic-mobile")
+    args = parser.parse_args()
+    import keras
+
+    from hmic_keras import load_model
+    from hmic_keras.data.stems import read_stems
+    from hmic_keras.export.precision import as_float32
+    from hmic_keras.recipe import Recipe
+
+    model = as_float32(load_model(args.network))
+    training = Recipe.load(args.recipe).training
+    classifiers = [layer for layer in model.layers if layer.name.endswith("_logits")]
+    features = keras.Model(model.input, [layer.input for layer in classifiers])
+    bank = read_stems(args.corpora, model.taxonomy)
+    window = round(training.crop_seconds * bank.sample_rate)
+    heard = _features(features, _mixtures(bank, training, window))
+    quiet = _features(features, _silence(window, bank.sample_rate))
+    for layer, music, nothing in zip(classifiers, heard, quiet, strict=True):
+        first, last = _teach(layer, music, nothing)
+        print(f"{layer.name}: one of 200 silent windows exceeded {first:.3f}, now {last:.3f}")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    model.save(args.out)
+
+
+def _mixtures(bank: Any, training: Any, window: int) -> Any:
+    import tensorflow as tf
+
+    from hmic_keras.config import StemConfig
+    from hmic_keras.training._fit_stems import augmentation
+    from hmic_keras.training._stem_mixer import StemMixer
+
+    mixer = StemMixer(
+        bank,
+        StemConfig.from_dict(training.stems),
+        crop_samples=window,
+        batch_size=BATCH,
+        seed=training.seed + 1,
+    )
+    mixer.build()
+    change = augmentation(training, bank.sample_rate)
+
+    @tf.function
+    def draw() -> Any:
+        return change((mixer(None)[0], {}), training=True)[0]
+
+    return (draw() for _ in range(MIXTURES // BATCH))
+
+
+def _silence(window: int, rate: int) -> Any:
+    from hmic_keras.data.no_music import KINDS, no_music
+    from hmic_keras.data.synthesis import draw_silence
+
+    rng = np.random.default_rng(SEED)
+
+    def one(index: int) -> np.ndarray:
+        if index % 2:
+            return draw_silence(rng, window, rate, 1)[1]
+        kind = KINDS[index // 2 % len(KINDS)]
+        return no_music(kind, window, rate, rng)
+
+    for start in range(0, SILENT, BATCH):
+        yield np.stack([one(index) for index in range(start, start + BATCH)]).astype("float32")
+
+
+def _features(features: Any, batches: Any) -> list[np.ndarray]:
+    import tensorflow as tf
+
+    compute = tf.function(lambda x: features(x, training=False))
+    found = [[np.asarray(one) for one in compute(batch)] for batch in batches]
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+
+def _teach(layer: Any, music: np.ndarray, nothing: np.ndarray) -> tuple[float, float]:
+    """Fits one classifier and returns how high it answers to nothing, before and after.
+
+    That is what one of 200 such windows exceeds.
+    """
+    import keras
+
+    given = keras.Input(music.shape[1:])
+    copy = type(layer).from_config({**layer.get_config(), "name": "copy"})
+    logits = keras.Model(given, copy(given))
+    copy.set_weights(layer.get_weights())
+
+    def answers(x: np.ndarray) -> np.ndarray:
+        return np.asarray(keras.ops.sigmoid(logits.predict(x, batch_size=512, verbose=0)))
+
+    def boldest() -> float:
+        return float(np.quantile(answers(nothing).max(axis=1), 0.995))
+
+    first, targets = boldest(), answers(music)
+    inputs = np.concatenate([music, nothing])
+    wanted = np.concatenate([targets, np.zeros((len(nothing), targets.shape[1]), "float32")])
+    weights = np.concatenate([np.ones(len(music)), np.full(len(nothing), SILENT_WEIGHT)])
+    keras.utils.set_random_seed(0)
+    logits.compile(
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(LEARNING_RATE, STEPS)),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+    )
+    epochs = max(1, round(STEPS * 256 / len(inputs)))
+    logits.fit(inputs, wanted, sample_weight=weights, batch_size=256, epochs=epochs, verbose=0)
+    layer.set_weights(copy.get_weights())
+    return first, boldest()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,300 @@
+r"""Trains several models side by side, on the very same mixtures and against the clock.
+
+So were `hmic-mobile` and `hmic-base` made, on one GPU: mixing stems costs more there than a
+small network, and whatever shares the mixtures can be compared. `independent` has a network for
+each level and so twice the weights; but for that and its first weights it is `mobile`.
+
+`train` mixes what the recipe of `hmic-mobile` names, for `--seconds`. The learning rate follows
+the recipe's cosine by the clock. One optimizer serves all, so gradients are clipped together.
+
+    KERAS_BACKEND=jax python benchmarks/side_by_side.py train --corpora DIR... --out DIR
+
+`record` scores the models on the tests of `evaluate_zoo.py` and writes
+`benchmarks/results/side_by_side.json` and the table in `docs/model-zoo.md`.
+
+    python benchmarks/side_by_side.py record --out DIR [--sets FOLDER] [--real FOLDER]
+"""
+
+import argparse
+import dataclasses
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+RESULTS = ROOT / "benchmarks" / "results" / "side_by_side.json"
+DOCUMENT = ROOT / "docs" / "model-zoo.md"
+MARK = "side by side"
+WARM_UP = 0.04  # share of the time in which the learning rate rises
+REPORT = 20  # epochs between two lines
+JIT = True
+
+
+@dataclass(frozen=True)
+class Student:
+    """One of the models.
+
+    Attributes:
+        title: What a reader is told.
+        recipe: The recipe that says what it is, and how its mixtures are augmented.
+        model: Changed settings of the model.
+        augmented_as: The recipe whose augmentation it has, if that is another one.
+        seed: Of its first weights.
+    """
+
+    title: str
+    recipe: str
+    model: Mapping[str, Any] = field(default_factory=dict)
+    augmented_as: str | None = None
+    seed: int = 1
+
+
+STUDENTS = {
+    "mobile": Student("`multitask`, the network of `hmic-mobile`", "hmic-mobile"),
+    "light": Student(
+        "the same, augmented as `hmic-base`",
+        "hmic-mobile",
+        model={"mix_style": {}},
+        augmented_as="hmic-base",
+        seed=2,
+    ),
+    "independent": Student(
+        "`independent`, two such networks",
+        "hmic-mobile",
+        model={"method": "independent"},
+        seed=3,
+    ),
+    "base": Student("`multitask`, twice as wide, of `hmic-base`", "hmic-base", seed=4),
+}
+
+
+def train(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    from hmic_keras import Taxonomy
+    from hmic_keras._files import write_json
+    from hmic_keras._versions import versions
+    from hmic_keras.config import StemConfig
+    from hmic_keras.data.stems import read_stems
+    from hmic_keras.recipe import Recipe
+    from hmic_keras.training._options import make_optimizer
+    from hmic_keras.training._stem_mixer import StemMixer
+
+    until = time.time() + args.seconds
+    recipes = {one.recipe: Recipe.load(one.recipe) for one in STUDENTS.values()}
+    config = dataclasses.replace(recipes["hmic-mobile"].training, schedule="constant")
+    stems = StemConfig.from_dict(config.stems)
+    taxonomy = Taxonomy.load(recipes["hmic-mobile"].taxonomy)
+    bank = read_stems(args.corpora, taxonomy)
+    models = {
+        name: _model(one, recipes[one.recipe], taxonomy) for name, one in STUDENTS.items()
+    }
+    mixer = StemMixer(
+        bank,
+        stems,
+        crop_samples=round(config.crop_seconds * bank.sample_rate),
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
+    augmented = {name: one.augmented_as or one.recipe for name, one in STUDENTS.items()}
+    augmentations = {
+        name: dataclasses.replace(config, augmentation=recipe.training.augmentation)
+        for name, recipe in recipes.items()
+    }
+    trainer = _trainer(models, augmented, augmentations, mixer, config, bank.sample_rate)
+    trainer.compile(make_optimizer(config, stems.steps), jit_compile=JIT)
+    trainer.build()
+    trainer.optimizer.build(trainer.trainable_variables)
+    clock = _clock(until, config.learning_rate)
+    trainer.fit(
+        np.zeros((stems.steps, 1), np.float32),
+        batch_size=1,
+        epochs=10**6,
+        callbacks=[clock],
+        shuffle=False,
+        verbose=0,
+    )
+    args.out.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "stems": len(bank),
+        "epochs": clock.epochs,
+        "steps": clock.epochs * stems.steps,
+        "seconds": round(clock.seconds, 1),
+    }
+    for name, model in models.items():
+        settings = recipes[STUDENTS[name].recipe].training.to_dict()
+        settings["epochs"] = clock.epochs
+        model.update_manifest(
+            window_seconds=config.crop_seconds,
+            training={"config": settings, **facts},
+            versions=versions(),
+        )
+        model.save(args.out / f"{name}.keras")
+    write_json(args.out / "run.json", {**facts, "loss": clock.losses, "versions": versions()})
+
+
+def _model(student: Student, recipe: Any, taxonomy: Any) -> Any:
+    import keras
+
+    import hmic_keras as hk
+
+    settings = {**vars(recipe.model), **student.model}
+    for name in ("start", "frozen"):
+        settings.pop(name)
+    keras.utils.set_random_seed(student.seed)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(settings.pop("precision"))
+    try:
+        return hk.build_model(taxonomy, **settings)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _trainer(
+    models: Mapping[str, Any],
+    augmented: Mapping[str, str],
+    augmentations: Mapping[str, Any],
+    mixer: Any,
+    config: Any,
+    sample_rate: int,
+) -> Any:
+    """Returns a model that draws one batch and adds the loss of every student on it."""
+    from hmic_keras.training import _fit_stems
+    from hmic_keras.training._stem_mixer import closed_labels
+
+    layers = {
+        name: _fit_stems.augmentation(changed, sample_rate)
+        for name, changed in augmentations.items()
+    }
+
+    class Together(_fit_stems.Trainer):  # type: ignore[misc]
+        def __init__(self) -> None:
+            first, *_ = models.values()
+            super().__init__(first, mixer, None, config, None)
+            self.students, self.augmentations = models, layers
+
+        def call(self, inputs: Any, training: bool | None = None) -> Any:
+            waveform, finest = self.mixer(inputs)
+            labels = {self._finest: finest, **closed_labels(finest, self._masks)}
+            heard = {
+                name: layer((waveform, {}), training=True)[0]
+                for name, layer in self.augmentations.items()
+            }
+            for name, student in self.students.items():
+                sound = heard[augmented[name]]
+                scores = student(sound, training=training)
+                self.add_loss(self.loss_of(student, labels, scores, sound))
+            return scores[self._finest]
+
+    return Together()
+
+
+def _clock(until: float, peak: float) -> Any:
+    import keras
+
+    class Clock(keras.callbacks.Callback):
+        """Sets the learning rate by the time that has passed, and ends when it is up.
+
+        Time counts from the second epoch, the first being spent on compilation.
+        """
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.begun: float | None = None
+            self.epochs, self.seconds = 0, 0.0
+            self.losses: list[float] = []
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            if epoch == 1:
+                self.begun = time.time()
+            past = 0.0
+            if self.begun is not None:
+                past = min(1.0, (time.time() - self.begun) / max(1.0, until - self.begun))
+            risen = max(0.1, past / WARM_UP)
+            fallen = 0.5 * (1 + math.cos(math.pi * (past - WARM_UP) / (1 - WARM_UP)))
+            rate = peak * (risen if past < WARM_UP else max(fallen, 5e-4))
+            self.model.optimizer.learning_rate.assign(rate)
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.epochs = epoch + 1
+            self.losses.append(round(float(logs["loss"]), 4))
+            self.seconds = time.time() - (self.begun or time.time())
+            self.model.stop_training = time.time() >= until
+            if epoch % REPORT == 0:
+                print(f"epoch {epoch}: loss {self.losses[-1]}", flush=True)
+
+    return Clock()
+
+
+def record(args: argparse.Namespace) -> None:
+    import documents
+    import evaluate_zoo
+
+    from hmic_keras import Taxonomy, load_model
+    from hmic_keras._files import read_json, write_json
+
+    sets = evaluate_zoo.test_sets(Taxonomy.load("openmic"), args)
+    found = {}
+    for name, student in STUDENTS.items():
+        path = args.out / f"{name}.keras"
+        scores = evaluate_zoo.score(str(path), sets)
+        found[name] = {
+            "title": student.title,
+            "weights": int(load_model(path).count_params()),
+            "tests": {
+                test: {
+                    level: {
+                        "map": one["map"],
+                        "ap": {tag: row["ap"] for tag, row in one["per_class"].items()},
+                    }
+                    for level, one in result["levels"].items()
+                }
+                for test, result in scores.items()
+            },
+        }
+        print(name, {t: _maps(one) for t, one in found[name]["tests"].items()}, flush=True)
+    write_json(RESULTS, {**read_json(args.out / "run.json"), "students": found})
+    text = table(found)
+    documents.put(DOCUMENT, MARK, text)
+    print(text)
+
+
+def _maps(test: Mapping[str, Any]) -> str:
+    return " / ".join(f"{one['map']:.3f}" for one in test.values())
+
+
+def table(students: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns the results as Markdown."""
+    lines = ["| | weights | rendered | recordings |", "| --- | ---: | ---: | ---: |"]
+    for one in students.values():
+        cells = [_maps(one["tests"][test]) for test in ("timgm6mb", "real")]
+        lines.append(f"| {one['title']} | {one['weights'] / 1e6:.2f} M | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import evaluate_zoo
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=("train", "record"))
+    parser.add_argument("--out", type=Path, required=True, help="folder of the models")
+    parser.add_argument("--corpora", nargs="+", help="rendered by the recipe of hmic-mobile")
+    parser.add_argument("--seconds", type=float, default=520.0, help="of training, all in all")
+    evaluate_zoo.add_sets(parser)
+    args = parser.parse_args()
+    {"train": train, "record": record}[args.part](args)
+
+
+if __name__ == "__main__":
+    main()

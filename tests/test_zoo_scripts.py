@@ -1,0 +1,140 @@
+"""The scripts that made the models of the zoo, on networks of a few weights."""
+
+import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import soundfile
+
+from hmic_keras import Taxonomy, build_model, load_model
+from hmic_keras.recipe import Recipe
+
+ROOT = Path(__file__).resolve().parents[1]
+OPENMIC = Taxonomy.load("openmic")
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+
+def network(method="multitask"):
+    keras.utils.set_random_seed(0)
+    model = build_model(OPENMIC, "conv", method, backbone_options={"width": 2})
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if layer.name.endswith("_logits"):  # answers that differ from clip to clip
+            layer.set_weights([3 * rng.normal(size=w.shape) for w in layer.get_weights()])
+    return model
+
+
+def waveforms(rows=3, seconds=1.0):
+    rng = np.random.default_rng(1)
+    return rng.normal(0, 0.1, (rows, int(16000 * seconds))).astype("float32")
+
+
+def test_attention_is_all_that_is_added():
+    from add_attention import with_attention
+
+    given, x = network(), waveforms()
+    model = with_attention(given)
+    before, after = given(x), model(x)
+    np.testing.assert_allclose(after["fine"], before["fine"], atol=1e-6)
+    # A family answers as its classifier did, or higher.
+    assert (np.asarray(after["coarse"]) >= np.asarray(before["coarse"]) - 1e-6).all()
+    assert {w.path.split("/")[0] for w in model.trainable_variables} == {"coarse_attention"}
+
+
+def test_quietening_keeps_what_is_said_of_music(monkeypatch):
+    import quieten
+
+    # Few weights have a long way to go.
+    monkeypatch.setattr(quieten, "LEARNING_RATE", 1e-2)
+    rng = np.random.default_rng(0)
+    music = rng.normal(size=(600, 12)).astype("float32")
+    music[:, 0] = 0.0  # what nothing but noise has
+    nothing = (0.1 * rng.normal(size=(200, 12)) + 3 * np.eye(12)[0]).astype("float32")
+    inputs = keras.Input((12,))
+    layer = keras.layers.Dense(3, name="fine_logits")
+    model = keras.Model(inputs, layer(inputs))
+    kernel = rng.normal(size=(12, 3))
+    kernel[0] = 1.0
+    layer.set_weights([kernel, np.zeros(3)])
+
+    def answers(x):
+        return np.asarray(keras.ops.sigmoid(model(x)))
+
+    before = answers(music)
+    first, last = quieten._teach(layer, music, nothing)
+    assert first > 0.95
+    assert last < 0.3
+    assert np.quantile(answers(nothing).max(axis=1), 0.995) == pytest.approx(last, abs=1e-4)
+    assert np.abs(answers(music) - before).max() < 0.05
+
+
+@pytest.mark.slow
+def test_models_learn_side_by_side(tmp_path, monkeypatch):
+    """Two seconds of training on four stems: all four models change, and load again."""
+    import side_by_side
+
+    corpus = write_corpus(tmp_path / "corpus")
+    load = Recipe.load
+
+    def small(name):
+        recipe = load(name)
+        training = dataclasses.replace(
+            recipe.training,
+            batch_size=2,
+            crop_seconds=1.0,
+            stems={"steps": 2, "sizes": [1, 1]},
+        )
+        model = dataclasses.replace(
+            recipe.model, backbone_options={"width": 2}, precision="float32"
+        )
+        return dataclasses.replace(recipe, training=training, model=model)
+
+    monkeypatch.setattr(Recipe, "load", staticmethod(small))
+    monkeypatch.setattr(side_by_side, "JIT", False)
+    out = tmp_path / "out"
+    side_by_side.train(SimpleNamespace(seconds=2.0, corpora=[corpus], out=out))
+    names = list(side_by_side.STUDENTS)
+    models = {name: load_model(out / f"{name}.keras") for name in names}
+    assert models["independent"].manifest["method"]["name"] == "independent"
+    assert "mix_style" in {layer.name for layer in models["base"].layers}
+    for name, model in models.items():
+        told = model.manifest["training"]
+        assert told["steps"] == 2 * told["epochs"] > 0
+        untrained = side_by_side._model(
+            side_by_side.STUDENTS[name], small("hmic-mobile"), OPENMIC
+        )
+        first = next(
+            w for w in model.trainable_variables if w.path.startswith(("conv1", "fine"))
+        )
+        same = [w for w in untrained.trainable_variables if w.path == first.path]
+        assert not same or not np.array_equal(np.asarray(first), np.asarray(same[0]))
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def write_corpus(folder):
+    """Writes what `render_corpus` does, as far as stems are concerned: two of two clips."""
+    (folder / "stems").mkdir(parents=True)
+    (folder / "clips").mkdir()
+    names = OPENMIC.classes("fine")
+    labels, stems = [",".join(["path", *names])], [",".join(["path", *names, "meta_clip"])]
+    time = np.arange(2 * 16000) / 16000
+    for clip in range(2):
+        played = [names[2 * clip], names[2 * clip + 1]]
+        cells = ["1" if name in played else "0" for name in names]
+        labels.append(",".join([f"clips/{clip}.wav", *cells]))
+        for number, name in enumerate(played):
+            path = f"stems/{clip}-{number}.wav"
+            tone = 0.5 * np.sin(2 * np.pi * 220 * (1 + 2 * clip + number) * time)
+            soundfile.write(folder / path, tone, 16000, subtype="PCM_16")
+            cells = ["1" if other == name else "0" for other in names]
+            stems.append(",".join([path, *cells, f"clips/{clip}.wav"]))
+    (folder / "labels.csv").write_text("\n".join(labels) + "\n")
+    (folder / "stems.csv").write_text("\n".join(stems) + "\n")
+    return folder
