@@ -2,8 +2,9 @@ r"""Gives a trained `multitask` model the attention of `f2ca`, and leaves all el
 
 Families of `f2ca` with `own_scores` score as the higher of two: a classifier of their own, and
 the mixture that attention makes of their instruments. Here network and classifiers are those
-that `multitask` trained; attention alone learns, on mixtures of the recipe's stems. So the
-model answers as well as before, and can say what a family is made of.
+that `multitask` trained; attention alone learns, on mixtures of the recipe's stems. It learns
+to tell the families without their classifiers: beside them it would only learn to stay silent.
+So the model answers as well as before, and can say what a family is made of.
 
     python benchmarks/add_attention.py network/model.keras --out run/model.keras \
         --corpora network/run/corpora/*
@@ -19,7 +20,6 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-METHOD_OPTIONS = {"own_scores": True, "detach_children": True}
 # The same classifier's layer in `f2ca` and in `multitask`.
 OWN, OTHER = "_own_logits", "_logits"
 BUDGET = {
@@ -31,7 +31,7 @@ BUDGET = {
 STEPS = 50  # of an epoch
 
 
-def with_attention(network: Any) -> Any:
+def with_attention(network: Any, *, own_scores: bool) -> Any:
     """Returns an `f2ca` model with the weights of a `multitask` one; attention can learn."""
     import hmic_keras as hk
     from hmic_keras.config import AudioConfig
@@ -43,7 +43,7 @@ def with_attention(network: Any) -> Any:
         "f2ca",
         audio=AudioConfig.from_dict(told["audio"]),
         backbone_options=told["backbone"]["options"],
-        method_options=METHOD_OPTIONS,
+        method_options={"own_scores": own_scores, "detach_children": True},
         spec_augment={},
     )
     given = {layer.name: layer for layer in network.layers}
@@ -73,20 +73,26 @@ def main() -> None:
     from hmic_keras.training import fit
 
     network = load_model(args.network)
-    model = with_attention(network)
+    mixing = with_attention(network, own_scores=False)
     config = Recipe.load(args.recipe).training.to_dict() | BUDGET
     config |= {
         "epochs": max(1, args.steps // STEPS),
         "stems": {**config["stems"], "steps": STEPS},
     }
-    bank = read_stems(args.corpora, model.taxonomy)
-    result = fit(model, bank, TrainConfig.from_dict(config))
+    bank = read_stems(args.corpora, network.taxonomy)
+    result = fit(mixing, bank, TrainConfig.from_dict(config))
+    model = with_attention(network, own_scores=True)
+    for layer in model.layers:
+        if layer.name.endswith("_attention"):
+            layer.set_weights(mixing.get_layer(layer.name).get_weights())
     attention = result.model.manifest["training"]
     # How the network came to be is what a reader asks for first.
-    told = {k: network.manifest[k] for k in ("training", "provenance") if k in network.manifest}
+    kept = ("training", "provenance", "versions")
+    told = {name: network.manifest[name] for name in kept if name in network.manifest}
     model.update_manifest(**told)
     model.update_manifest(
         training={**told.get("training", {}), "attention": attention},
+        window_seconds=config["crop_seconds"],
     )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     model.save(args.out)

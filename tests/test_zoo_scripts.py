@@ -40,12 +40,15 @@ def test_attention_is_all_that_is_added():
     from add_attention import with_attention
 
     given, x = network(), waveforms()
-    model = with_attention(given)
+    model = with_attention(given, own_scores=True)
     before, after = given(x), model(x)
     np.testing.assert_allclose(after["fine"], before["fine"], atol=1e-6)
     # A family answers as its classifier did, or higher.
     assert (np.asarray(after["coarse"]) >= np.asarray(before["coarse"]) - 1e-6).all()
     assert {w.path.split("/")[0] for w in model.trainable_variables} == {"coarse_attention"}
+    mixing = with_attention(given, own_scores=False)
+    assert "coarse_own_logits" not in {layer.name for layer in mixing.layers}
+    np.testing.assert_allclose(mixing(x)["fine"], before["fine"], atol=1e-6)
 
 
 def test_quietening_keeps_what_is_said_of_music(monkeypatch):
