@@ -10,7 +10,7 @@ another one, so players, rooms and sound differ.
 
 Every part is resumable: what is there is not made again. `record` writes
 `benchmarks/results/fine_tuning.json` and the tables in `docs/own-taxonomy.md`; a part that was
-not run keeps its figures.
+not run keeps its figures, a contender too.
 
 - table: `hmic-mobile`, fine-tuned; the same network trained from nothing (at most 60 epochs,
   early stopping on a held-out share, the same augmentation); and logistic regression, its
@@ -401,6 +401,7 @@ def record(args):
         "cost": by_mode(trials, "cost"),
     }
     before = read_json(RESULTS) if RESULTS.is_file() else {}
+    found["table"] = {**before.get("table", {}), **found["table"]}
     run_now = {"forgetting": any(found["forgetting"].values())}
     results = {
         **{
