@@ -186,6 +186,10 @@ def test_the_command_lists_them(own, hmic):
     assert done.code == 0
     assert "mine" in done.out
     assert "hmic-mobile ●" in done.out
+    # However many tests there are, no name of one is cut.
+    tests = {test for one in zoo.models(own) for test in one.results}
+    assert tests
+    assert all(test in done.out for test in tests)
     listed = json.loads(hmic("models", "--zoo", own, "--json").out)
     assert [one["name"] for one in listed] == zoo.names(own)
     assert [one["name"] for one in listed if one["default"]] == [zoo.DEFAULT_MODEL]

@@ -19,7 +19,7 @@ def models(
 ) -> None:
     """List the models that have a name, and how well they do.
 
-    Results are mean average precision, finest level first, as their model cards explain.
+    Results are mean average precision, the finest level on top, as their model cards explain.
 
     Example: `hmic models --json`
     """
@@ -44,7 +44,7 @@ def _table(found: list[Any], default: str) -> Table:
         table.add_column(column, justify="right")
     tests = list(dict.fromkeys(test for one in found for test in one.results))
     for test in tests:
-        table.add_column(escape(test), justify="right")
+        table.add_column(escape(test), justify="right", no_wrap=True)
     for one in found:
         results = (one.results.get(test, {}).values() for test in tests)
         table.add_row(
@@ -52,6 +52,6 @@ def _table(found: list[Any], default: str) -> Table:
             escape(one.taxonomy),
             "-" if one.parameters is None else f"{one.parameters / 1e6:.2f} M",
             f"{min(one.files.values()) / 1e6:.1f} MB" if one.files else "-",
-            *(" / ".join(f"{value:.3f}" for value in scores) or "-" for scores in results),
+            *("\n".join(f"{value:.3f}" for value in scores) or "-" for scores in results),
         )
     return table
