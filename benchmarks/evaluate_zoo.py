@@ -145,6 +145,20 @@ def score(model: str, sets: dict) -> dict:
     return found
 
 
+def precisions(scores: dict) -> dict:
+    """Returns of what `score` found the mean and the average precision by class."""
+    return {
+        test: {
+            level: {
+                "map": one["map"],
+                "ap": {tag: row["ap"] for tag, row in one["per_class"].items()},
+            }
+            for level, one in result["levels"].items()
+        }
+        for test, result in scores.items()
+    }
+
+
 def show(model: str, results: dict) -> None:
     """Prints a line for each set and level, then average precision by class."""
     for name, result in results.items():

@@ -9,6 +9,7 @@ recipe's stems what they said before. The features below them stay as they are.
 """
 
 import argparse
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def main() -> None:
     features = keras.Model(model.input, [layer.input for layer in classifiers])
     bank = read_stems(args.corpora, model.taxonomy)
     window = round(training.crop_seconds * bank.sample_rate)
-    heard = _features(features, _mixtures(bank, training, window))
+    heard = _features(features, _mixtures(bank, training))
     quiet = _features(features, _silence(window, bank.sample_rate))
     for layer, music, nothing in zip(classifiers, heard, quiet, strict=True):
         first, last = _teach(layer, music, nothing)
@@ -56,20 +57,14 @@ def main() -> None:
     model.save(args.out)
 
 
-def _mixtures(bank: Any, training: Any, window: int) -> Any:
+def _mixtures(bank: Any, training: Any) -> Any:
     import tensorflow as tf
 
-    from hmic_keras.config import StemConfig
     from hmic_keras.training._fit_stems import augmentation
     from hmic_keras.training._stem_mixer import StemMixer
 
-    mixer = StemMixer(
-        bank,
-        StemConfig.from_dict(training.stems),
-        crop_samples=window,
-        batch_size=BATCH,
-        seed=training.seed + 1,
-    )
+    drawn = dataclasses.replace(training, batch_size=BATCH, seed=training.seed + 1)
+    mixer = StemMixer.from_settings(bank, drawn)
     mixer.build()
     change = augmentation(training, bank.sample_rate)
 

@@ -225,16 +225,7 @@ def trial(
     run = args.out / "runs" / f"{name}-{seed}"
     sets = evaluate_zoo.test_sets(Taxonomy.load("openmic"), args)
     scores = evaluate_zoo.score(str(run / "model.keras"), sets)
-    found = {
-        test: {
-            level: {
-                "map": one["map"],
-                "ap": {tag: row["ap"] for tag, row in one["per_class"].items()},
-            }
-            for level, one in result["levels"].items()
-        }
-        for test, result in scores.items()
-    }
+    found = evaluate_zoo.precisions(scores)
     write_json(
         _place(args, name, seed), {"variant": name, "seed": seed, **outcome, "tests": found}
     )

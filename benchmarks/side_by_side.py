@@ -97,13 +97,7 @@ def train(args: argparse.Namespace) -> None:
     models = {
         name: _model(one, recipes[one.recipe], taxonomy) for name, one in STUDENTS.items()
     }
-    mixer = StemMixer(
-        bank,
-        stems,
-        crop_samples=round(config.crop_seconds * bank.sample_rate),
-        batch_size=config.batch_size,
-        seed=config.seed,
-    )
+    mixer = StemMixer.from_settings(bank, config)
     augmented = {name: one.augmented_as or one.recipe for name, one in STUDENTS.items()}
     augmentations = {
         name: dataclasses.replace(config, augmentation=recipe.training.augmentation)
@@ -249,16 +243,7 @@ def record(args: argparse.Namespace) -> None:
         found[name] = {
             "title": student.title,
             "weights": int(load_model(path).count_params()),
-            "tests": {
-                test: {
-                    level: {
-                        "map": one["map"],
-                        "ap": {tag: row["ap"] for tag, row in one["per_class"].items()},
-                    }
-                    for level, one in result["levels"].items()
-                }
-                for test, result in scores.items()
-            },
+            "tests": evaluate_zoo.precisions(scores),
         }
         print(name, {t: _maps(one) for t, one in found[name]["tests"].items()}, flush=True)
     write_json(RESULTS, {**read_json(args.out / "run.json"), "students": found})

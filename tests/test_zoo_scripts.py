@@ -113,11 +113,12 @@ def test_models_learn_side_by_side(tmp_path, monkeypatch):
         untrained = side_by_side._model(
             side_by_side.STUDENTS[name], small("hmic-mobile"), OPENMIC
         )
-        first = next(
-            w for w in model.trainable_variables if w.path.startswith(("conv1", "fine"))
-        )
-        same = [w for w in untrained.trainable_variables if w.path == first.path]
-        assert not same or not np.array_equal(np.asarray(first), np.asarray(same[0]))
+        pairs = zip(model.trainable_variables, untrained.trainable_variables, strict=True)
+        kernels = [(new, old) for new, old in pairs if new.path.endswith("/kernel")]
+        assert len(kernels) > 4
+        # Of few channels some never fire, so that their kernels stay.
+        changed = [not np.array_equal(np.asarray(new), np.asarray(old)) for new, old in kernels]
+        assert sum(changed) > len(kernels) / 2
     assert keras.config.dtype_policy().name == "float32"
 
 

@@ -5,12 +5,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._random_layer import RandomLayer, check_number
+from ._random_layer import check_number
+from ._spectrogram_layer import SpectrogramLayer
 from .augmentation_math import along, mixed_style, partners
 
 
 @keras.saving.register_keras_serializable(package="hmic_keras")
-class FrequencyMixStyle(RandomLayer):
+class FrequencyMixStyle(SpectrogramLayer):
     """Draws the statistics of each mel band towards those of another example, in training only.
 
     A band's mean and standard deviation over time tell of the room, the microphone and the
@@ -63,15 +64,6 @@ class FrequencyMixStyle(RandomLayer):
     ) -> None:
         super().__init__(probability, seed, **kwargs)
         self.strength = check_number("strength", strength, 0.0, 1.0)
-
-    def build(self, input_shape: Any) -> None:
-        """Checks that the input is a batch of spectrograms."""
-        if len(input_shape) != 3:
-            raise ValueError(
-                "The input must be spectrograms of the shape (batch, frames, mels). "
-                f"Received: {tuple(input_shape)}"
-            )
-        super().build(input_shape)
 
     def augment(self, inputs: Any) -> Any:
         """Returns the spectrograms with mixed statistics."""

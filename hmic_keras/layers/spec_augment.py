@@ -5,14 +5,15 @@ from typing import Any
 import keras
 from keras import ops
 
-from ._random_layer import RandomLayer, check_count, check_number
+from ._random_layer import check_count, check_number
+from ._spectrogram_layer import SpectrogramLayer
 from .augmentation_math import length_of, stripes
 
 _FILLS = ("mean", "minimum")
 
 
 @keras.saving.register_keras_serializable(package="hmic_keras")
-class SpecAugment(RandomLayer):
+class SpecAugment(SpectrogramLayer):
     """Covers random stripes of time and frequency of a log-mel spectrogram, in training only.
 
     Every example gets stripes of its own. Each is 0 to its greatest width wide, all widths
@@ -73,15 +74,6 @@ class SpecAugment(RandomLayer):
         if fill not in _FILLS:
             raise ValueError(f"`fill` must be one of {_FILLS}. Received: {fill!r}")
         self.fill = fill
-
-    def build(self, input_shape: Any) -> None:
-        """Checks that the input is a batch of spectrograms."""
-        if len(input_shape) != 3:
-            raise ValueError(
-                "The input must be spectrograms of the shape (batch, frames, mels). "
-                f"Received: {tuple(input_shape)}"
-            )
-        super().build(input_shape)
 
     def augment(self, inputs: Any) -> Any:
         """Returns the spectrograms with stripes covered."""

@@ -67,13 +67,7 @@ def fit_stems(
         "stems": _digest(bank),
     }
     folder = open_run(run, resume, identity)
-    mixer = StemMixer(
-        bank,
-        stems,
-        crop_samples=round(config.crop_seconds * bank.sample_rate),
-        batch_size=config.batch_size,
-        seed=config.seed,
-    )
+    mixer = StemMixer.from_settings(bank, config)
     trainer = Trainer(
         model, mixer, augmentation(config, bank.sample_rate), config, _teacher(model, config)
     )

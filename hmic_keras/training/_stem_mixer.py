@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from ..config import StemConfig
+from ..config import StemConfig, TrainConfig
 from ..data.stems import FRAME, StemBank
 from ..layers.augmentation_math import (
     between,
@@ -76,6 +76,17 @@ class StemMixer(keras.layers.Layer):
         self._slab = int(np.ceil(widest)) + 2
         sizes = np.asarray(config.sizes, "float64")
         self._size_steps = np.cumsum(sizes / sizes.sum())[:-1].astype("float32")
+
+    @classmethod
+    def from_settings(cls, bank: StemBank, config: TrainConfig) -> "StemMixer":
+        """Returns the mixer of a training."""
+        return cls(
+            bank,
+            StemConfig.from_dict(config.stems),
+            crop_samples=round(config.crop_seconds * bank.sample_rate),
+            batch_size=config.batch_size,
+            seed=config.seed,
+        )
 
     def build(self, input_shape: Any = None) -> None:
         """Puts the stems on the device."""
