@@ -15,7 +15,6 @@ settings are used, for `--steps` steps.
 
 import argparse
 import os
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -57,13 +56,12 @@ def with_attention(network: Any, *, own_scores: bool) -> Any:
 
 
 def main() -> None:
+    import mixtures
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("network")
-    parser.add_argument("--corpora", nargs="+", required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--recipe", default="hmic-mobile")
+    mixtures.add_options(parser, recipe="hmic-mobile")
     parser.add_argument("--steps", type=int, default=400)
     args = parser.parse_args()
     from hmic_keras import load_model

@@ -9,9 +9,7 @@ recipe's stems what they said before. The features below them stay as they are.
 """
 
 import argparse
-import dataclasses
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,13 +25,12 @@ SILENT_WEIGHT = 0.5
 
 
 def main() -> None:
+    import mixtures
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("network")
-    parser.add_argument("--corpora", nargs="+", required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--recipe", default="hmic-mobile")
+    mixtures.add_options(parser, recipe="hmic-mobile")
     args = parser.parse_args()
     import keras
 
@@ -48,31 +45,14 @@ def main() -> None:
     features = keras.Model(model.input, [layer.input for layer in classifiers])
     bank = read_stems(args.corpora, model.taxonomy)
     window = round(training.crop_seconds * bank.sample_rate)
-    heard = _features(features, _mixtures(bank, training))
+    drawn = mixtures.draw(bank, training, seed=training.seed + 1, count=MIXTURES, batch=BATCH)
+    heard = _features(features, drawn)
     quiet = _features(features, _silence(window, bank.sample_rate))
     for layer, music, nothing in zip(classifiers, heard, quiet, strict=True):
         first, last = _teach(layer, music, nothing)
         print(f"{layer.name}: one of 200 silent windows exceeded {first:.3f}, now {last:.3f}")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     model.save(args.out)
-
-
-def _mixtures(bank: Any, training: Any) -> Any:
-    import tensorflow as tf
-
-    from hmic_keras.training._fit_stems import augmentation
-    from hmic_keras.training._stem_mixer import StemMixer
-
-    drawn = dataclasses.replace(training, batch_size=BATCH, seed=training.seed + 1)
-    mixer = StemMixer.from_settings(bank, drawn)
-    mixer.build()
-    change = augmentation(training, bank.sample_rate)
-
-    @tf.function
-    def draw() -> Any:
-        return change((mixer(None)[0], {}), training=True)[0]
-
-    return (draw() for _ in range(MIXTURES // BATCH))
 
 
 def _silence(window: int, rate: int) -> Any:

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from hmic_keras import Taxonomy, build_model, load_model
+from hmic_keras.data import LabelledClips
 from hmic_keras.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,6 +77,61 @@ def test_quietening_keeps_what_is_said_of_music(monkeypatch):
     assert last < 0.3
     assert np.quantile(answers(nothing).max(axis=1), 0.995) == pytest.approx(last, abs=1e-4)
     assert np.abs(answers(music) - before).max() < 0.05
+
+
+def test_a_student_comes_to_answer_as_its_teacher(tmp_path, monkeypatch):
+    import distil
+
+    monkeypatch.setattr(distil, "BATCH", 8)
+    monkeypatch.setattr(distil, "LEARNING_RATE", 1e-2)
+    monkeypatch.setattr(distil, "WEIGHT_AVERAGING", 0.5)  # a run of a hundred steps
+    teacher, student, x = network(), network("multitask"), waveforms(16)
+    for layer in student.layers:
+        if layer.name.endswith("_logits"):  # it knows nothing yet
+            layer.set_weights([np.zeros_like(w) for w in layer.get_weights()])
+    student.update_manifest(provenance={"from": "a test"})
+    folder = tmp_path / "mixtures"
+    distil.keep(iter([x[:8], x[8:]]), 16, student, teacher, folder)
+    kept = np.load(folder / "fine.npy")
+    np.testing.assert_allclose(kept, teacher(x)["fine"], atol=1e-3)
+    frames = student.get_layer("log_mel_spectrogram")(x)
+    np.testing.assert_allclose(np.load(folder / "spectrogram.npy"), frames, atol=1e-2)
+
+    coloured = distil.with_colours(student)
+    np.testing.assert_array_equal(coloured(x)["fine"], student(x)["fine"])
+    training = Recipe.load("hmic-base").training
+    before = np.abs(np.asarray(coloured(x)["fine"]) - kept).mean()
+    losses = distil.learn(coloured, folder, training, 60, tmp_path / "backup")
+    assert len(losses) == 60
+    assert losses[-1] < losses[0]
+    assert np.abs(np.asarray(coloured(x)["fine"]) - kept).mean() < before / 2
+
+
+def test_the_lead_is_that_of_scikit_learn():
+    import side_by_side
+    from sklearn.metrics import average_precision_score
+
+    rng = np.random.default_rng(0)
+    taxonomy = Taxonomy.from_dict({"strings": ["violin", "cello", "viola"]})
+    labels = (rng.random((60, 3)) < 0.4).astype(float)
+    good = np.clip(0.5 * labels + 0.6 * rng.random(labels.shape), 0, 1)
+    bad = rng.random(labels.shape)
+
+    paths = tuple(Path(str(row)) for row in range(60))
+    clips = LabelledClips(taxonomy, paths, {"fine": labels})
+
+    def levels(scores):
+        return {"fine": scores, "coarse": scores.max(axis=1, keepdims=True)}
+
+    def mean(scores):
+        return np.mean([average_precision_score(labels[:, i], scores[:, i]) for i in range(3)])
+
+    found = side_by_side.lead(clips, levels(good), levels(bad))["fine"]
+    assert found["map"] == pytest.approx(mean(good) - mean(bad), abs=1e-4)
+    low, high = found["interval"]
+    assert 0 < low < found["map"] < high
+    same = side_by_side.lead(clips, levels(bad), levels(bad))["fine"]
+    assert same == {"map": 0.0, "interval": [0.0, 0.0]}
 
 
 @pytest.mark.slow
