@@ -34,6 +34,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "side_by_side.json"
 DOCUMENT = ROOT / "docs" / "model-zoo.md"
 MARK, LEADS = "side by side", "lead of joint training"
 WARM_UP = 0.04  # share of the time in which the learning rate rises
+TESTS = ("timgm6mb", "real")
 RESAMPLES = 1000  # of the clips, behind each interval
 REPORT = 20  # epochs between two lines
 JIT = True
@@ -307,31 +308,31 @@ def _maps(test: Mapping[str, Any]) -> str:
 
 def table(students: Mapping[str, Mapping[str, Any]]) -> str:
     """Returns the results as Markdown."""
-    lines = ["| | weights | rendered | recordings |", "| --- | ---: | ---: | ---: |"]
+    import documents
+
+    rows = [["", "weights", "rendered", "recordings"]]
     for one in students.values():
-        cells = [_maps(one["tests"][test]) for test in ("timgm6mb", "real")]
-        lines.append(f"| {one['title']} | {one['weights'] / 1e6:.2f} M | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        scores = [_maps(one["tests"][test]) for test in TESTS]
+        rows.append([one["title"], f"{one['weights'] / 1e6:.2f} M", *scores])
+    return documents.table(rows)
 
 
 def leads(students: Mapping[str, Mapping[str, Any]]) -> str:
     """Returns how far each model is above `independent`, as Markdown."""
-    columns = [(test, level) for test in ("timgm6mb", "real") for level in ("fine", "coarse")]
-    lines = [
-        "| points of mAP above `independent` | rendered, fine | coarse "
-        "| recordings, fine | coarse |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
+    import documents
+
+    columns = ["rendered, fine", "coarse", "recordings, fine", "coarse"]
+    rows = [[f"points of mAP above `{REFERENCE}`", *columns]]
     for one in students.values():
-        if "lead" not in one:
-            continue
-        cells = []
-        for test, level in columns:
-            value = one["lead"][test][level]
-            low, high = (100 * end for end in value["interval"])
-            cells.append(f"{100 * value['map']:+.1f} ({low:+.1f} to {high:+.1f})")
-        lines.append(f"| {one['title']} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        if "lead" in one:
+            levels = [level for test in TESTS for level in one["lead"][test].values()]
+            rows.append([one["title"], *map(_points, levels)])
+    return documents.table(rows)
+
+
+def _points(lead: Mapping[str, Any]) -> str:
+    low, high = (100 * end for end in lead["interval"])
+    return f"{100 * lead['map']:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def main() -> None:
