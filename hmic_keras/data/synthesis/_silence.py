@@ -34,8 +34,8 @@ def draw_silence(
     loudest = _LOUDEST[name]
     peak = 10 ** (rng.uniform(loudest - 40.0, loudest) / 20)
     sound *= peak / max(np.abs(sound).max(), 1e-9)
-    # Dither: no recording is digitally silent throughout.
-    sound += rng.uniform(-1.0, 1.0, sound.shape) * 10 ** (rng.uniform(-100, -84) / 20)
+    # Dither: no recording is digitally silent throughout. Less would be, at 16 bits.
+    sound += rng.uniform(-1.0, 1.0, sound.shape) * 10 ** (rng.uniform(-94, -84) / 20)
     return name, sound.astype(np.float32).T.squeeze()
 
 
