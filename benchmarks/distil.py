@@ -7,16 +7,23 @@ fast on a CPU as mixing for every step. The network learns the teacher's answers
 the teacher heard (Hinton, Vinyals and Dean 2015; Beyer et al., "Knowledge distillation: A good
 teacher is patient and consistent", CVPR 2022).
 
-    python benchmarks/distil.py network/model.keras --teacher hmic-base \
+    python benchmarks/distil.py train network/model.keras --teacher hmic-base \
         --corpora network/run/corpora/* --out distilled/model.keras
 
 On two cores drawing takes a quarter of an hour, an epoch six minutes. Stopped, it goes on after
 the last whole epoch when called again.
+
+`record` scores the network before and after and its teacher on the tests of `evaluate_zoo.py`,
+and writes `benchmarks/results/distillation.json` and the tables in `docs/model-zoo.md`.
+
+    python benchmarks/distil.py record network/model.keras --out distilled/model.keras \
+        --corrupted [--sets FOLDER] [--real FOLDER]
 """
 
 import argparse
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +31,10 @@ import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "distillation.json"
+DOCUMENT = ROOT / "docs" / "model-zoo.md"
+MARK = "distillation"
 MIXTURES = 73_728
 BATCH = 64
 SEED = 11
@@ -34,17 +45,29 @@ KEPT = ("training", "provenance", "versions")
 
 
 def main() -> None:
+    import evaluate_zoo
     import mixtures
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    mixtures.add_options(parser, recipe="hmic-base")
-    parser.add_argument("--teacher", default="hmic-base", help="name or file of a model")
-    parser.add_argument("--mixtures", type=int, default=MIXTURES)
-    parser.add_argument("--epochs", type=int, default=8)
+    parts = parser.add_subparsers(dest="part", required=True)
+    learning, scoring = parts.add_parser("train"), parts.add_parser("record")
+    mixtures.add_options(learning, recipe="hmic-base")
+    learning.add_argument("--mixtures", type=int, default=MIXTURES)
+    learning.add_argument("--epochs", type=int, default=8)
+    scoring.add_argument("network", help="the network before")
+    scoring.add_argument("--out", type=Path, required=True, help="the network after")
+    for part in (learning, scoring):
+        part.add_argument("--teacher", default="hmic-base", help="name or file of a model")
+    evaluate_zoo.add_sets(scoring)
     args = parser.parse_args()
+    {"train": train, "record": record}[args.part](args)
+
+
+def train(args: argparse.Namespace) -> None:
     import keras
+    import mixtures
 
     from hmic_keras import load_model
     from hmic_keras.data.stems import read_stems
@@ -193,6 +216,54 @@ def _batches(folder: Path, levels: Any) -> Any:
             self.order = self.rng.permutation(self.order)
 
     return Batches()
+
+
+def record(args: argparse.Namespace) -> None:
+    import documents
+    import evaluate_zoo
+
+    from hmic_keras import load_model
+    from hmic_keras._files import write_json
+
+    after = load_model(args.out)
+    models = {
+        "before": load_model(args.network),
+        "after": after,
+        "teacher": load_model(args.teacher),
+    }
+    sets = evaluate_zoo.test_sets(after.taxonomy, args)
+    scores = {name: evaluate_zoo.probabilities(one, sets) for name, one in models.items()}
+    found = {
+        name: {
+            "weights": int(model.count_params()),
+            "tests": evaluate_zoo.precisions_of(sets, scores[name]),
+        }
+        for name, model in models.items()
+    }
+    gain = {
+        test: evaluate_zoo.lead(clips, scores["after"][test], scores["before"][test])
+        for test, clips in sets.items()
+    }
+    settings = after.manifest["training"]["distillation"]
+    write_json(RESULTS, {"settings": settings, "models": found, "gain": gain})
+    text = table(found, gain)
+    documents.put(DOCUMENT, MARK, text)
+    print(text)
+
+
+def table(models: Mapping[str, Any], gain: Mapping[str, Any]) -> str:
+    """Returns the results as Markdown."""
+    import documents
+    import evaluate_zoo
+
+    titles = {"timgm6mb": "rendered", "corrupted": "bad copies of them", "real": "recordings"}
+    rows = [["", "weights", *(titles[test] for test in gain)]]
+    for name, one in models.items():
+        scores = [evaluate_zoo.maps(one["tests"][test]) for test in gain]
+        rows.append([name, f"{one['weights'] / 1e6:.2f} M", *scores])
+    levels = [list(one.values()) for one in gain.values()]
+    gains = [" / ".join(map(evaluate_zoo.points, one)) for one in levels]
+    return documents.table([*rows, ["gain, in points", "", *gains]])
 
 
 if __name__ == "__main__":

@@ -35,7 +35,6 @@ DOCUMENT = ROOT / "docs" / "model-zoo.md"
 MARK, LEADS = "side by side", "lead of joint training"
 WARM_UP = 0.04  # share of the time in which the learning rate rises
 TESTS = ("timgm6mb", "real")
-RESAMPLES = 1000  # of the clips, behind each interval
 REPORT = 20  # epochs between two lines
 JIT = True
 
@@ -246,24 +245,21 @@ def record(args: argparse.Namespace) -> None:
     for name, title in {**{n: s.title for n, s in STUDENTS.items()}, **TOGETHER}.items():
         networks = [hk.load_model(args.out / f"{one}.keras") for one in name.split("+")]
         model = hk.ensemble(networks) if len(networks) > 1 else networks[0]
-        scores[name] = {
-            test: hk.evaluation.predict_clips(hk.Predictor(model), clips)
-            for test, clips in sets.items()
-        }
-        results = {
-            test: hk.metrics.evaluate(model.taxonomy, clips.labels, scores[name][test])
-            for test, clips in sets.items()
-        }
+        scores[name] = evaluate_zoo.probabilities(model, sets)
         found[name] = {
             "title": title,
             "weights": int(model.count_params()),
-            "tests": evaluate_zoo.precisions(results),
+            "tests": evaluate_zoo.precisions_of(sets, scores[name]),
         }
-        print(name, {t: _maps(one) for t, one in found[name]["tests"].items()}, flush=True)
+        print(
+            name,
+            {t: evaluate_zoo.maps(one) for t, one in found[name]["tests"].items()},
+            flush=True,
+        )
     for name, one in found.items():
         if name != REFERENCE:
             one["lead"] = {
-                test: lead(clips, scores[name][test], scores[REFERENCE][test])
+                test: evaluate_zoo.lead(clips, scores[name][test], scores[REFERENCE][test])
                 for test, clips in sets.items()
             }
     write_json(RESULTS, {**read_json(args.out / "run.json"), "students": found})
@@ -272,47 +268,14 @@ def record(args: argparse.Namespace) -> None:
         print(text)
 
 
-def lead(clips: Any, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns by level how far one model's mAP is above another's on the same clips.
-
-    The interval holds 90 % of the differences of clips drawn with replacement; it says what
-    other clips might change, not what another seed of the training might.
-    """
-    import numpy as np
-
-    from hmic_keras.metrics import mean_average_precision
-
-    rng = np.random.default_rng(0)
-    draws = rng.integers(0, len(clips), (RESAMPLES, len(clips)))
-    found = {}
-    for level, labels in clips.labels.items():
-
-        def difference(rows: Any, labels: Any = labels, level: str = level) -> float:
-            mine, other = (
-                mean_average_precision(labels[rows], one[level][rows]) for one in (ours, theirs)
-            )
-            return mine - other
-
-        low, high = np.quantile([difference(rows) for rows in draws], [0.05, 0.95])
-        every = difference(np.arange(len(clips)))
-        found[level] = {
-            "map": round(every, 4),
-            "interval": [round(float(low), 4), round(float(high), 4)],
-        }
-    return found
-
-
-def _maps(test: Mapping[str, Any]) -> str:
-    return " / ".join(f"{one['map']:.3f}" for one in test.values())
-
-
 def table(students: Mapping[str, Mapping[str, Any]]) -> str:
     """Returns the results as Markdown."""
     import documents
+    import evaluate_zoo
 
     rows = [["", "weights", "rendered", "recordings"]]
     for one in students.values():
-        scores = [_maps(one["tests"][test]) for test in TESTS]
+        scores = [evaluate_zoo.maps(one["tests"][test]) for test in TESTS]
         rows.append([one["title"], f"{one['weights'] / 1e6:.2f} M", *scores])
     return documents.table(rows)
 
@@ -320,19 +283,15 @@ def table(students: Mapping[str, Mapping[str, Any]]) -> str:
 def leads(students: Mapping[str, Mapping[str, Any]]) -> str:
     """Returns how far each model is above `independent`, as Markdown."""
     import documents
+    import evaluate_zoo
 
     columns = ["rendered, fine", "coarse", "recordings, fine", "coarse"]
     rows = [[f"points of mAP above `{REFERENCE}`", *columns]]
     for one in students.values():
         if "lead" in one:
             levels = [level for test in TESTS for level in one["lead"][test].values()]
-            rows.append([one["title"], *map(_points, levels)])
+            rows.append([one["title"], *map(evaluate_zoo.points, levels)])
     return documents.table(rows)
-
-
-def _points(lead: Mapping[str, Any]) -> str:
-    low, high = (100 * end for end in lead["interval"])
-    return f"{100 * lead['map']:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def main() -> None:

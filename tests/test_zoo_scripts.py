@@ -1,6 +1,11 @@
 """The scripts that made the models of the zoo, on networks of a few weights."""
 
 import dataclasses
+import importlib
+import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +19,7 @@ from hmic_keras.data import LabelledClips
 from hmic_keras.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
+CARDS = sorted((ROOT / "benchmarks" / "cards").glob("*.yaml"))
 OPENMIC = Taxonomy.load("openmic")
 
 
@@ -107,8 +113,57 @@ def test_a_student_comes_to_answer_as_its_teacher(tmp_path, monkeypatch):
     assert np.abs(np.asarray(coloured(x)["fine"]) - kept).mean() < before / 2
 
 
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.stem)
+def test_every_command_of_a_recipe_can_be_called(card):
+    import repeat_recipe
+    import typer
+
+    from hmic_keras.cli import app
+
+    steps = repeat_recipe.commands(card)
+    assert steps[-1].endswith(f"--out saved_models/{card.stem}")
+    for step in steps:
+        words = shlex.split(step)
+        words = words[next(i for i, word in enumerate(words) if "=" not in word) :]
+        match words:
+            case ["hmic", name, *options]:
+                command = typer.main.get_command(app).commands[name]
+                told = command.make_context(name, list(options)).params
+                if name == "train":
+                    changed = importlib.import_module("hmic_keras.cli.train")._changed
+                    changed(Recipe.load(told["recipe"]), {}, told["settings"] or [])
+            case ["python", script, *options]:
+                part = options[:1] if options[0] == "train" else []
+                usage = subprocess.run(
+                    [sys.executable, ROOT / script, *part, "--help"],
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                ).stdout
+                named = {word for word in options if word.startswith("--")}
+                assert named <= set(re.findall(r"--[a-z-]+", usage)), script
+                for card_or_script in (word for word in options if word.startswith("bench")):
+                    assert (ROOT / card_or_script).is_file()
+            case _:
+                assert words[:2] == ["pip", "download"]
+
+
+def test_a_recipe_goes_on_after_what_was_done(tmp_path):
+    import repeat_recipe
+
+    steps = ["echo one >> log", "test -e ready && echo two >> log", "echo three >> log"]
+    with pytest.raises(subprocess.CalledProcessError):
+        repeat_recipe.repeat(steps, tmp_path)
+    assert (tmp_path / "log").read_text() == "one\n"
+    (tmp_path / "ready").touch()
+    repeat_recipe.repeat(steps, tmp_path)
+    assert (tmp_path / "log").read_text() == "one\ntwo\nthree\n"
+    repeat_recipe.repeat(["python benchmarks/evaluate_zoo.py --help > usage"], tmp_path)
+    assert "usage" in (tmp_path / "usage").read_text()
+
+
 def test_the_lead_is_that_of_scikit_learn():
-    import side_by_side
+    import evaluate_zoo
     from sklearn.metrics import average_precision_score
 
     rng = np.random.default_rng(0)
@@ -126,11 +181,11 @@ def test_the_lead_is_that_of_scikit_learn():
     def mean(scores):
         return np.mean([average_precision_score(labels[:, i], scores[:, i]) for i in range(3)])
 
-    found = side_by_side.lead(clips, levels(good), levels(bad))["fine"]
+    found = evaluate_zoo.lead(clips, levels(good), levels(bad))["fine"]
     assert found["map"] == pytest.approx(mean(good) - mean(bad), abs=1e-4)
     low, high = found["interval"]
     assert 0 < low < found["map"] < high
-    same = side_by_side.lead(clips, levels(bad), levels(bad))["fine"]
+    same = evaluate_zoo.lead(clips, levels(bad), levels(bad))["fine"]
     assert same == {"map": 0.0, "interval": [0.0, 0.0]}
 
 
