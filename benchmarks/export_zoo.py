@@ -7,10 +7,13 @@ compared with Keras on the training clips of the demo corpus, and weights are ro
     python benchmarks/export_zoo.py hmic-mobile --tolerance 0.008
     python benchmarks/export_zoo.py hmic-base hmic-demo
 
-Figures of `results.json` are of the float model and stay; the model card is written anew.
+Figures of `results.json` are of the float model and stay; the model card is written anew, with
+the words of `benchmarks/cards`. `--words` renews those in the card and in `manifest.json` and
+leaves the model's files as they are.
 """
 
 import argparse
+import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -32,10 +35,7 @@ def export(name, tolerance):
     folder = ROOT / "saved_models" / name
     formats = [ALIASES.get(kind, kind) for kind in read_json(folder / MANIFEST)["files"]]
     model = hk.load_model(folder)
-    if (about := CARDS / f"{name}.yaml").is_file():
-        # The card may say in other words how the model is made.
-        stated = {**model.manifest["zoo"], "recipe": About.load(about).recipe}
-        model.update_manifest(zoo=stated)
+    model.update_manifest(**words(name, model.manifest))
     with atomic_path(folder) as fresh:
         export_model(
             model,
@@ -48,6 +48,28 @@ def export(name, tolerance):
         if (folder / RESULTS).is_file():
             shutil.copy(folder / RESULTS, fresh)
             write_text(fresh / CARD, model_card(fresh, name=name))
+
+
+def words(name, manifest):
+    """Returns the entries of a manifest that hold words, as `benchmarks/cards` has them now."""
+    about = CARDS / f"{name}.yaml"
+    if not about.is_file():
+        return {}
+    said = dataclasses.asdict(About.load(about))
+    tests = {test: said["tests"][test] for test in manifest["zoo"]["tests"]}
+    told = {"data": said["data"], "validation": said["validation"]}
+    return {
+        "zoo": {**manifest["zoo"], **said, "tests": tests},
+        "provenance": {**manifest["provenance"], **told},
+    }
+
+
+def reword(name):
+    """Renews the words of a model's card and of its `manifest.json`."""
+    folder = ROOT / "saved_models" / name
+    manifest = read_json(folder / MANIFEST)
+    write_json(folder / MANIFEST, {**manifest, **words(name, manifest)})
+    write_text(folder / CARD, model_card(folder, name=name))
 
 
 def keep_keras(folder, fresh):
@@ -64,9 +86,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="+")
     parser.add_argument("--tolerance", type=float, help="of dynamic_int8")
+    parser.add_argument("--words", action="store_true", help="leave the model's files alone")
     chosen = parser.parse_args()
     for name in chosen.names:
-        export(name, chosen.tolerance)
+        if chosen.words:
+            reword(name)
+        else:
+            export(name, chosen.tolerance)
         print(name, "is written.")
 
 
