@@ -16,14 +16,13 @@ the last whole epoch when called again.
 `record` scores the network before and after and its teacher on the tests of `evaluate_zoo.py`,
 and writes `benchmarks/results/distillation.json` and the tables in `docs/model-zoo.md`.
 
-    python benchmarks/distil.py record network/model.keras --out distilled/model.keras \
+    python benchmarks/distil.py record network/model.keras distilled/model.keras \
         --corrupted [--sets FOLDER] [--real FOLDER]
 """
 
 import argparse
 import dataclasses
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +34,12 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "distillation.json"
 DOCUMENT = ROOT / "docs" / "model-zoo.md"
 MARK = "distillation"
+FACTS = "mixtures.json"
 MIXTURES = 73_728
 BATCH = 64
 SEED = 11
 LEARNING_RATE = 1e-3
-WEIGHT_AVERAGING = 0.999
+BUDGET = {"schedule": "cosine", "weight_averaging": 0.999}
 # How the network came to be is what a reader asks for first.
 KEPT = ("training", "provenance", "versions")
 
@@ -56,8 +56,9 @@ def main() -> None:
     mixtures.add_options(learning, recipe="hmic-base")
     learning.add_argument("--mixtures", type=int, default=MIXTURES)
     learning.add_argument("--epochs", type=int, default=8)
+    learning.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
     scoring.add_argument("network", help="the network before")
-    scoring.add_argument("--out", type=Path, required=True, help="the network after")
+    scoring.add_argument("after", nargs="+", help="the network after, or several of them")
     for part in (learning, scoring):
         part.add_argument("--teacher", default="hmic-base", help="name or file of a model")
     evaluate_zoo.add_sets(scoring)
@@ -70,6 +71,7 @@ def train(args: argparse.Namespace) -> None:
     import mixtures
 
     from hmic_keras import load_model
+    from hmic_keras._files import read_json, write_json
     from hmic_keras.data.stems import read_stems
     from hmic_keras.recipe import Recipe
 
@@ -77,24 +79,28 @@ def train(args: argparse.Namespace) -> None:
     network, teacher = load_model(args.network), load_model(args.teacher)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     kept = args.out.parent / "mixtures"
-    if not (kept / "complete").exists():
+    if not (kept / FACTS).exists():
         bank = read_stems(args.corpora, network.taxonomy)
         count = args.mixtures // BATCH * BATCH
         heard = mixtures.draw(bank, training, seed=SEED, count=count, batch=BATCH)
         keep(heard, count, network, teacher, kept)
+        # Written last: with it, what lies there is complete.
+        facts = {"teacher": args.teacher, "recipe": args.recipe, "stems": len(bank)}
+        write_json(kept / FACTS, {**facts, "mixtures": count})
         del bank, heard
     keras.utils.set_random_seed(SEED)
     student = with_colours(network)
-    losses = learn(student, kept, training, args.epochs, args.out.parent / "backup")
+    budget = dataclasses.replace(
+        training, epochs=args.epochs, learning_rate=args.learning_rate, **BUDGET
+    )
+    losses = learn(student, kept, budget, args.out.parent / "backup")
     told = {name: network.manifest[name] for name in KEPT if name in network.manifest}
     told["training"] = {
         **told.get("training", {}),
         "distillation": {
-            "teacher": args.teacher,
-            "recipe": args.recipe,
-            "mixtures": args.mixtures // BATCH * BATCH,
+            **read_json(kept / FACTS),
             "epochs": args.epochs,
-            "learning_rate": LEARNING_RATE,
+            "learning_rate": args.learning_rate,
             "loss": losses,
         },
     }
@@ -155,10 +161,9 @@ def keep(heard: Any, count: int, network: Any, teacher: Any, folder: Path) -> No
             print(f"{start} of {count} mixtures", flush=True)
     for file in files:
         file.flush()
-    (folder / "complete").touch()
 
 
-def learn(student: Any, folder: Path, training: Any, epochs: int, backup: Path) -> list[float]:
+def learn(student: Any, folder: Path, config: Any, backup: Path) -> list[float]:
     """Trains the student on what is kept and returns the loss of every epoch."""
     import keras
 
@@ -169,13 +174,6 @@ def learn(student: Any, folder: Path, training: Any, epochs: int, backup: Path) 
     outputs = {level: student.output[level] for level in levels}
     model = keras.Model(features, outputs)
     data = _batches(folder, levels)
-    config = dataclasses.replace(
-        training,
-        epochs=epochs,
-        learning_rate=LEARNING_RATE,
-        weight_averaging=WEIGHT_AVERAGING,
-        schedule="cosine",
-    )
     model.compile(
         make_optimizer(config, len(data)),
         {level: keras.losses.BinaryCrossentropy() for level in levels},
@@ -183,7 +181,7 @@ def learn(student: Any, folder: Path, training: Any, epochs: int, backup: Path) 
     )
     history = model.fit(
         data,
-        epochs=epochs,
+        epochs=config.epochs,
         verbose=2,
         callbacks=[keras.callbacks.BackupAndRestore(str(backup))],
     )
@@ -225,45 +223,47 @@ def record(args: argparse.Namespace) -> None:
     from hmic_keras import load_model
     from hmic_keras._files import write_json
 
-    after = load_model(args.out)
-    models = {
-        "before": load_model(args.network),
-        "after": after,
-        "teacher": load_model(args.teacher),
-    }
-    sets = evaluate_zoo.test_sets(after.taxonomy, args)
-    scores = {name: evaluate_zoo.probabilities(one, sets) for name, one in models.items()}
-    found = {
-        name: {
-            "weights": int(model.count_params()),
-            "tests": evaluate_zoo.precisions_of(sets, scores[name]),
-        }
-        for name, model in models.items()
-    }
-    gain = {
-        test: evaluate_zoo.lead(clips, scores["after"][test], scores["before"][test])
-        for test, clips in sets.items()
-    }
-    settings = after.manifest["training"]["distillation"]
-    write_json(RESULTS, {"settings": settings, "models": found, "gain": gain})
-    text = table(found, gain)
-    documents.put(DOCUMENT, MARK, text)
-    print(text)
+    before, teacher = load_model(args.network), load_model(args.teacher)
+    after = {path: load_model(path) for path in args.after}
+    sets = evaluate_zoo.test_sets(before.taxonomy, args)
+    first = evaluate_zoo.probabilities(before, sets)
+    found = [_row("before", before, sets, first)]
+    for path, model in after.items():
+        scores = evaluate_zoo.probabilities(model, sets)
+        settings = model.manifest["training"]["distillation"]
+        title = "after, on {stems:,} stems, learning rate {learning_rate:g}".format(**settings)
+        row = _row(title, model, sets, scores)
+        lead = {t: evaluate_zoo.lead(clips, scores[t], first[t]) for t, clips in sets.items()}
+        found.append({**row, "settings": settings, "gain": lead})
+        print(path, row["title"], flush=True)
+    found.append(_row("its teacher", teacher, sets, evaluate_zoo.probabilities(teacher, sets)))
+    write_json(RESULTS, found)
+    documents.put(DOCUMENT, MARK, table(found))
+    print(table(found))
 
 
-def table(models: Mapping[str, Any], gain: Mapping[str, Any]) -> str:
-    """Returns the results as Markdown."""
+def _row(title: str, model: Any, sets: Any, scores: Any) -> dict[str, Any]:
+    import evaluate_zoo
+
+    tests = evaluate_zoo.precisions_of(sets, scores)
+    return {"title": title, "weights": int(model.count_params()), "tests": tests}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Returns the results as Markdown; below each network what it gained."""
     import documents
     import evaluate_zoo
 
     titles = {"timgm6mb": "rendered", "corrupted": "bad copies of them", "real": "recordings"}
-    rows = [["", "weights", *(titles[test] for test in gain)]]
-    for name, one in models.items():
-        scores = [evaluate_zoo.maps(one["tests"][test]) for test in gain]
-        rows.append([name, f"{one['weights'] / 1e6:.2f} M", *scores])
-    levels = [list(one.values()) for one in gain.values()]
-    gains = [" / ".join(map(evaluate_zoo.points, one)) for one in levels]
-    return documents.table([*rows, ["gain, in points", "", *gains]])
+    tests = list(rows[0]["tests"])
+    lines = [["", "weights", *(titles[test] for test in tests)]]
+    for row in rows:
+        scores = [evaluate_zoo.maps(row["tests"][test]) for test in tests]
+        lines.append([row["title"], f"{row['weights'] / 1e6:.2f} M", *scores])
+        if "gain" in row:
+            gains = [map(evaluate_zoo.points, row["gain"][test].values()) for test in tests]
+            lines.append(["gain, in points", "", *(" / ".join(one) for one in gains)])
+    return documents.table(lines)
 
 
 if __name__ == "__main__":

@@ -89,8 +89,6 @@ def test_a_student_comes_to_answer_as_its_teacher(tmp_path, monkeypatch):
     import distil
 
     monkeypatch.setattr(distil, "BATCH", 8)
-    monkeypatch.setattr(distil, "LEARNING_RATE", 1e-2)
-    monkeypatch.setattr(distil, "WEIGHT_AVERAGING", 0.5)  # a run of a hundred steps
     teacher, student, x = network(), network("multitask"), waveforms(16)
     for layer in student.layers:
         if layer.name.endswith("_logits"):  # it knows nothing yet
@@ -105,9 +103,11 @@ def test_a_student_comes_to_answer_as_its_teacher(tmp_path, monkeypatch):
 
     coloured = distil.with_colours(student)
     np.testing.assert_array_equal(coloured(x)["fine"], student(x)["fine"])
-    training = Recipe.load("hmic-base").training
+    config = dataclasses.replace(
+        Recipe.load("hmic-base").training, epochs=60, learning_rate=1e-2, weight_averaging=0.5
+    )
     before = np.abs(np.asarray(coloured(x)["fine"]) - kept).mean()
-    losses = distil.learn(coloured, folder, training, 60, tmp_path / "backup")
+    losses = distil.learn(coloured, folder, config, tmp_path / "backup")
     assert len(losses) == 60
     assert losses[-1] < losses[0]
     assert np.abs(np.asarray(coloured(x)["fine"]) - kept).mean() < before / 2
