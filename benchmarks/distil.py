@@ -2,15 +2,16 @@ r"""Teaches a small network what a large one says of many mixtures (knowledge di
 
 Mixtures of the recipe's stems are drawn and augmented once; their log-mel spectrograms and the
 teacher's probabilities are kept next to the result, and the network sees them again and again,
-each time masked (`SpecAugment`) and coloured (`FrequencyMixStyle`) anew. That is four times as
-fast on a CPU as mixing for every step. The network learns the teacher's answers alone, on what
+each time masked (`SpecAugment`) and coloured (`FrequencyMixStyle`) anew. That is far
+faster on a CPU than mixing and asking the teacher for every step. The network learns the teacher's answers alone, on what
 the teacher heard (Hinton, Vinyals and Dean 2015; Beyer et al., "Knowledge distillation: A good
-teacher is patient and consistent", CVPR 2022).
+teacher is patient and consistent", CVPR 2022). For `hmic-mobile` it did not help; what was found
+is in `docs/model-zoo.md`.
 
     python benchmarks/distil.py train network/model.keras --teacher hmic-base \
         --corpora network/run/corpora/* --out distilled/model.keras
 
-On two cores drawing takes a quarter of an hour, an epoch six minutes. Stopped, it goes on after
+On two cores drawing takes a quarter of an hour, an epoch five minutes. Stopped, it goes on after
 the last whole epoch when called again.
 
 `record` scores the network before and after and its teacher on the tests of `evaluate_zoo.py`,
@@ -22,6 +23,7 @@ and writes `benchmarks/results/distillation.json` and the tables in `docs/model-
 
 import argparse
 import dataclasses
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,9 @@ def main() -> None:
     learning, scoring = parts.add_parser("train"), parts.add_parser("record")
     mixtures.add_options(learning, recipe="hmic-base")
     learning.add_argument("--mixtures", type=int, default=MIXTURES)
+    learning.add_argument(
+        "--parts", type=int, default=1, help="of the corpora, heard in turn to save memory"
+    )
     learning.add_argument("--epochs", type=int, default=8)
     learning.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
     scoring.add_argument("network", help="the network before")
@@ -68,11 +73,9 @@ def main() -> None:
 
 def train(args: argparse.Namespace) -> None:
     import keras
-    import mixtures
 
     from hmic_keras import load_model
     from hmic_keras._files import read_json, write_json
-    from hmic_keras.data.stems import read_stems
     from hmic_keras.recipe import Recipe
 
     training = Recipe.load(args.recipe).training
@@ -80,14 +83,13 @@ def train(args: argparse.Namespace) -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     kept = args.out.parent / "mixtures"
     if not (kept / FACTS).exists():
-        bank = read_stems(args.corpora, network.taxonomy)
-        count = args.mixtures // BATCH * BATCH
-        heard = mixtures.draw(bank, training, seed=SEED, count=count, batch=BATCH)
-        keep(heard, count, network, teacher, kept)
+        count = args.mixtures // BATCH // args.parts * BATCH
+        sizes: list[int] = []
+        heard = _heard(args, network.taxonomy, training, count, sizes)
+        keep(heard, count * args.parts, network, teacher, kept)
         # Written last: with it, what lies there is complete.
-        facts = {"teacher": args.teacher, "recipe": args.recipe, "stems": len(bank)}
-        write_json(kept / FACTS, {**facts, "mixtures": count})
-        del bank, heard
+        facts = {"teacher": args.teacher, "recipe": args.recipe, "stems": sum(sizes)}
+        write_json(kept / FACTS, {**facts, "mixtures": count * args.parts})
     keras.utils.set_random_seed(SEED)
     student = with_colours(network)
     budget = dataclasses.replace(
@@ -106,6 +108,23 @@ def train(args: argparse.Namespace) -> None:
     }
     student.update_manifest(**told, window_seconds=training.crop_seconds)
     student.save(args.out)
+
+
+def _heard(
+    args: argparse.Namespace, taxonomy: Any, training: Any, count: int, sizes: list[int]
+) -> Any:
+    """Yields the mixtures of one part of the corpora after the other; adds their stems."""
+    import mixtures
+
+    from hmic_keras.data.stems import read_stems
+
+    for number, corpora in enumerate(np.array_split(args.corpora, args.parts)):
+        bank = read_stems([str(path) for path in corpora], taxonomy)
+        sizes.append(len(bank))
+        seed = SEED + number
+        yield from mixtures.draw(bank, training, seed=seed, count=count, batch=BATCH)
+        del bank
+        gc.collect()  # a compiled function holds its variables in a circle
 
 
 def with_colours(network: Any) -> Any:
