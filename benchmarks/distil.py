@@ -1,18 +1,18 @@
 r"""Teaches a small network what a large one says of many mixtures (knowledge distillation).
 
-Mixtures of the recipe's stems are drawn and augmented once; their log-mel spectrograms and the
-teacher's probabilities are kept next to the result, and the network sees them again and again,
-each time masked (`SpecAugment`) and coloured (`FrequencyMixStyle`) anew. That is far
-faster on a CPU than mixing and asking the teacher for every step. The network learns the teacher's answers alone, on what
-the teacher heard (Hinton, Vinyals and Dean 2015; Beyer et al., "Knowledge distillation: A good
-teacher is patient and consistent", CVPR 2022). For `hmic-mobile` it did not help; what was found
-is in `docs/model-zoo.md`.
+Mixtures of the recipe's stems are drawn and augmented once; their log-mel spectrograms and
+the teacher's probabilities are kept next to the result, and the network sees them again and
+again, each time masked (`SpecAugment`) and coloured (`FrequencyMixStyle`) anew. That is far
+faster on a CPU than to mix, and ask the teacher, for every step. The network learns the
+teacher's answers alone, on what the teacher heard (Hinton, Vinyals and Dean 2015; Beyer et
+al., "Knowledge distillation: A good teacher is patient and consistent", CVPR 2022). For
+`hmic-mobile` it did not help; what was found is in `docs/model-zoo.md`.
 
     python benchmarks/distil.py train network/model.keras --teacher hmic-base \
         --corpora network/run/corpora/* --out distilled/model.keras
 
-On two cores drawing takes a quarter of an hour, an epoch five minutes. Stopped, it goes on after
-the last whole epoch when called again.
+On two cores drawing takes a quarter of an hour, an epoch five minutes. Stopped, it goes on
+after the last whole epoch when called again.
 
 `record` scores the network before and after and its teacher on the tests of `evaluate_zoo.py`,
 and writes `benchmarks/results/distillation.json` and the tables in `docs/model-zoo.md`.
