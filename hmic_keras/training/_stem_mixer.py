@@ -94,11 +94,11 @@ class StemMixer(keras.layers.Layer):
         self._audio = self.add_weight(
             shape=(audio.shape[0] * audio.shape[1], FRAME),
             dtype="int16",
-            initializer="zeros",
+            # Zeros to begin with would be one more copy of all stems.
+            initializer=lambda shape, dtype: ops.convert_to_tensor(audio.reshape(shape), dtype),
             trainable=False,
             name="audio",
         )
-        self._audio.assign(audio.reshape(-1, FRAME))
         super().build(input_shape)
 
     @property
