@@ -32,19 +32,10 @@ STEPS = 50  # of an epoch
 
 def with_attention(network: Any, *, own_scores: bool) -> Any:
     """Returns an `f2ca` model with the weights of a `multitask` one; attention can learn."""
-    import hmic_keras as hk
-    from hmic_keras.config import AudioConfig
+    import retraining
 
-    told = network.manifest
-    model = hk.build_model(
-        network.taxonomy,
-        told["backbone"]["name"],
-        "f2ca",
-        audio=AudioConfig.from_dict(told["audio"]),
-        backbone_options=told["backbone"]["options"],
-        method_options={"own_scores": own_scores, "detach_children": True},
-        spec_augment={},
-    )
+    options = {"own_scores": own_scores, "detach_children": True}
+    model = retraining.rebuilt(network, "f2ca", options, spec_augment={})
     given = {layer.name: layer for layer in network.layers}
     for layer in model.layers:
         if layer.name.endswith("_attention") or not layer.weights:
@@ -56,12 +47,12 @@ def with_attention(network: Any, *, own_scores: bool) -> Any:
 
 
 def main() -> None:
-    import mixtures
+    import retraining
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    mixtures.add_options(parser, recipe="hmic-mobile")
+    retraining.add_options(parser, recipe="hmic-mobile")
     parser.add_argument("--steps", type=int, default=400)
     args = parser.parse_args()
     from hmic_keras import load_model

@@ -48,14 +48,14 @@ KEPT = ("training", "provenance", "versions")
 
 def main() -> None:
     import evaluate_zoo
-    import mixtures
+    import retraining
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parts = parser.add_subparsers(dest="part", required=True)
     learning, scoring = parts.add_parser("train"), parts.add_parser("record")
-    mixtures.add_options(learning, recipe="hmic-base")
+    retraining.add_options(learning, recipe="hmic-base")
     learning.add_argument("--mixtures", type=int, default=MIXTURES)
     learning.add_argument(
         "--parts", type=int, default=1, help="of the corpora, heard in turn to save memory"
@@ -82,14 +82,20 @@ def train(args: argparse.Namespace) -> None:
     network, teacher = load_model(args.network), load_model(args.teacher)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     kept = args.out.parent / "mixtures"
+    count = args.mixtures // BATCH // args.parts * BATCH
+    asked = {"teacher": args.teacher, "recipe": args.recipe, "mixtures": count * args.parts}
     if not (kept / FACTS).exists():
-        count = args.mixtures // BATCH // args.parts * BATCH
         sizes: list[int] = []
         heard = _heard(args, network.taxonomy, training, count, sizes)
         keep(heard, count * args.parts, network, teacher, kept)
         # Written last: with it, what lies there is complete.
-        facts = {"teacher": args.teacher, "recipe": args.recipe, "stems": sum(sizes)}
-        write_json(kept / FACTS, {**facts, "mixtures": count * args.parts})
+        write_json(kept / FACTS, {**asked, "stems": sum(sizes)})
+    facts = read_json(kept / FACTS)
+    if differing := sorted(name for name in asked if facts[name] != asked[name]):
+        raise SystemExit(
+            f"'{kept}' holds mixtures made with another {', '.join(differing)}: {facts}. Give "
+            "the same again, or another --out."
+        )
     keras.utils.set_random_seed(SEED)
     student = with_colours(network)
     budget = dataclasses.replace(
@@ -100,7 +106,7 @@ def train(args: argparse.Namespace) -> None:
     told["training"] = {
         **told.get("training", {}),
         "distillation": {
-            **read_json(kept / FACTS),
+            **facts,
             "epochs": args.epochs,
             "learning_rate": args.learning_rate,
             "loss": losses,
@@ -114,7 +120,7 @@ def _heard(
     args: argparse.Namespace, taxonomy: Any, training: Any, count: int, sizes: list[int]
 ) -> Any:
     """Yields the mixtures of one part of the corpora after the other; adds their stems."""
-    import mixtures
+    import retraining
 
     from hmic_keras.data.stems import read_stems
 
@@ -122,26 +128,18 @@ def _heard(
         bank = read_stems([str(path) for path in corpora], taxonomy)
         sizes.append(len(bank))
         seed = SEED + number
-        yield from mixtures.draw(bank, training, seed=seed, count=count, batch=BATCH)
+        yield from retraining.mixtures(bank, training, seed=seed, count=count, batch=BATCH)
         del bank
         gc.collect()  # a compiled function holds its variables in a circle
 
 
 def with_colours(network: Any) -> Any:
     """Returns the network in float32, with `SpecAugment` and `FrequencyMixStyle`."""
-    import hmic_keras as hk
-    from hmic_keras.config import AudioConfig
+    import retraining
 
-    told = network.manifest
-    model = hk.build_model(
-        network.taxonomy,
-        told["backbone"]["name"],
-        told["method"]["name"],
-        audio=AudioConfig.from_dict(told["audio"]),
-        backbone_options=told["backbone"]["options"],
-        method_options=told["method"]["options"],
-        mix_style={},
-        spec_augment={},
+    method = network.manifest["method"]
+    model = retraining.rebuilt(
+        network, method["name"], method["options"], mix_style={}, spec_augment={}
     )
     given = {layer.name: layer for layer in network.layers}
     for layer in model.layers:

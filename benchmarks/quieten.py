@@ -25,12 +25,12 @@ SILENT_WEIGHT = 0.5
 
 
 def main() -> None:
-    import mixtures
+    import retraining
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    mixtures.add_options(parser, recipe="hmic-mobile")
+    retraining.add_options(parser, recipe="hmic-mobile")
     args = parser.parse_args()
     import keras
 
@@ -45,7 +45,9 @@ def main() -> None:
     features = keras.Model(model.input, [layer.input for layer in classifiers])
     bank = read_stems(args.corpora, model.taxonomy)
     window = round(training.crop_seconds * bank.sample_rate)
-    drawn = mixtures.draw(bank, training, seed=training.seed + 1, count=MIXTURES, batch=BATCH)
+    drawn = retraining.mixtures(
+        bank, training, seed=training.seed + 1, count=MIXTURES, batch=BATCH
+    )
     heard = _features(features, drawn)
     quiet = _features(features, _silence(window, bank.sample_rate))
     for layer, music, nothing in zip(classifiers, heard, quiet, strict=True):

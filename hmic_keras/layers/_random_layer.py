@@ -65,6 +65,24 @@ def is_pair(input_shape: Any) -> bool:
     return nested and isinstance(input_shape[0], list | tuple)
 
 
+def check_axes(input_shape: Any, what: str, *axes: str) -> None:
+    """Checks that an input has the axes that a layer works on.
+
+    Args:
+        input_shape: Shape of the input.
+        what: What the input should be, such as `"waveforms"`.
+        *axes: Names of the axes.
+
+    Raises:
+        ValueError: If it has more or fewer of them.
+    """
+    if len(input_shape) != len(axes):
+        raise ValueError(
+            f"The input must be {what} of the shape ({', '.join(axes)}). "
+            f"Received: {tuple(input_shape)}"
+        )
+
+
 def check_number(
     name: str, value: Any, low: float, high: float, *, above: bool = False
 ) -> float:

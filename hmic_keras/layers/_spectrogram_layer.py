@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ._random_layer import RandomLayer
+from ._random_layer import RandomLayer, check_axes
 
 
 class SpectrogramLayer(RandomLayer):
@@ -10,9 +10,5 @@ class SpectrogramLayer(RandomLayer):
 
     def build(self, input_shape: Any) -> None:
         """Checks that the input is a batch of spectrograms."""
-        if len(input_shape) != 3:
-            raise ValueError(
-                "The input must be spectrograms of the shape (batch, frames, mels). "
-                f"Received: {tuple(input_shape)}"
-            )
+        check_axes(input_shape, "spectrograms", "batch", "frames", "mels")
         super().build(input_shape)

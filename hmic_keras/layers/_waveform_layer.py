@@ -5,7 +5,7 @@ from typing import Any
 
 from keras import ops
 
-from ._random_layer import RandomLayer, check_number
+from ._random_layer import RandomLayer, check_axes, check_number
 from .augmentation_math import bin_frequencies, filter_by, length_of, limit_peak
 
 
@@ -20,11 +20,7 @@ class WaveformLayer(RandomLayer):
 
     def build(self, input_shape: Any) -> None:
         """Checks that the input is a batch of waveforms."""
-        if len(input_shape) != 2:
-            raise ValueError(
-                "The input must be waveforms of the shape (batch, samples). "
-                f"Received: {tuple(input_shape)}"
-            )
+        check_axes(input_shape, "waveforms", "batch", "samples")
         super().build(input_shape)
 
     def augment(self, inputs: Any) -> Any:

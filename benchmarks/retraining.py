@@ -1,4 +1,4 @@
-"""Mixtures of a recipe's stems, for scripts that teach a trained network something more."""
+"""What the scripts share that teach a trained network something more."""
 
 import argparse
 import dataclasses
@@ -21,10 +21,10 @@ def add_options(parser: argparse.ArgumentParser, recipe: str) -> None:
     )
 
 
-def draw(
+def mixtures(
     bank: Any, training: Any, *, seed: int, count: int, batch: int
 ) -> Iterator[np.ndarray]:
-    """Yields batches of mixtures `(batch, samples)`, augmented as in training.
+    """Yields batches of mixtures of stems, `(batch, samples)`, augmented as in training.
 
     Args:
         bank: The stems.
@@ -49,3 +49,27 @@ def draw(
 
     for _ in range(count // batch):
         yield one().numpy()
+
+
+def rebuilt(network: Any, method: str, method_options: Any, **options: Any) -> Any:
+    """Returns a new model with the network's taxonomy, audio settings and backbone.
+
+    Args:
+        network: The trained model.
+        method: Method of the new one.
+        method_options: Its options.
+        **options: Others of `build_model`.
+    """
+    import hmic_keras as hk
+    from hmic_keras.config import AudioConfig
+
+    told = network.manifest
+    return hk.build_model(
+        network.taxonomy,
+        told["backbone"]["name"],
+        method,
+        audio=AudioConfig.from_dict(told["audio"]),
+        backbone_options=told["backbone"]["options"],
+        method_options=method_options,
+        **options,
+    )
