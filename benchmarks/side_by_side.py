@@ -21,7 +21,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ class Student:
         recipe: The recipe that says what it is, and how its mixtures are augmented.
         model: Changed settings of the model.
         augmented_as: The recipe whose augmentation it has, if that is another one.
+        taught_by: Another student, whose answers of the moment it follows besides the labels;
+            both must be augmented alike.
         seed: Of its first weights.
     """
 
@@ -55,6 +57,7 @@ class Student:
     recipe: str
     model: Mapping[str, Any] = field(default_factory=dict)
     augmented_as: str | None = None
+    taught_by: str | None = None
     seed: int = 1
 
 
@@ -82,6 +85,29 @@ TOGETHER = {"mobile+light": "the first two, their answers averaged"}
 
 
 def train(args: argparse.Namespace) -> None:
+    until = time.time() + args.seconds
+    teach(STUDENTS, args.corpora, args.out, lambda: until)
+
+
+def teach(
+    students: Mapping[str, Student],
+    corpora: Sequence[str | os.PathLike[str]],
+    out: Path,
+    until: Callable[[], float],
+    *,
+    capacity: int | None = None,
+    callbacks: Callable[[Any], Sequence[Any]] = lambda mixer: (),
+) -> None:
+    """Trains students on the same mixtures and writes them to a folder.
+
+    Args:
+        students: By name.
+        corpora: Folders of what is there from the beginning.
+        out: Folder of the models and of `run.json`.
+        until: Asked at each epoch for the time, as `time.time` tells it, when to end.
+        capacity: For how many stems there is to be room, if some are added later.
+        callbacks: Makes further callbacks, given the mixer of the stems.
+    """
     import numpy as np
 
     from hmic_keras import Taxonomy
@@ -93,22 +119,21 @@ def train(args: argparse.Namespace) -> None:
     from hmic_keras.training._options import make_optimizer
     from hmic_keras.training._stem_mixer import StemMixer
 
-    until = time.time() + args.seconds
-    recipes = {one.recipe: Recipe.load(one.recipe) for one in STUDENTS.values()}
-    config = dataclasses.replace(recipes["hmic-mobile"].training, schedule="constant")
+    recipes = {one.recipe: Recipe.load(one.recipe) for one in students.values()}
+    first, *_ = recipes.values()
+    config = dataclasses.replace(first.training, schedule="constant")
     stems = StemConfig.from_dict(config.stems)
-    taxonomy = Taxonomy.load(recipes["hmic-mobile"].taxonomy)
-    bank = read_stems(args.corpora, taxonomy)
+    taxonomy = Taxonomy.load(first.taxonomy)
+    bank = read_stems(corpora, taxonomy)
     models = {
-        name: _model(one, recipes[one.recipe], taxonomy) for name, one in STUDENTS.items()
+        name: _model(one, recipes[one.recipe], taxonomy) for name, one in students.items()
     }
-    mixer = StemMixer.from_settings(bank, config)
-    augmented = {name: one.augmented_as or one.recipe for name, one in STUDENTS.items()}
+    mixer = StemMixer.from_settings(bank, config, capacity)
     augmentations = {
         name: dataclasses.replace(config, augmentation=recipe.training.augmentation)
         for name, recipe in recipes.items()
     }
-    trainer = _trainer(models, augmented, augmentations, mixer, config, bank.sample_rate)
+    trainer = _trainer(students, models, augmentations, mixer, config, bank.sample_rate)
     trainer.compile(make_optimizer(config, stems.steps), jit_compile=JIT)
     trainer.build()
     trainer.optimizer.build(trainer.trainable_variables)
@@ -117,27 +142,27 @@ def train(args: argparse.Namespace) -> None:
         np.zeros((stems.steps, 1), np.float32),
         batch_size=1,
         epochs=10**6,
-        callbacks=[clock],
+        callbacks=[*callbacks(mixer), clock],
         shuffle=False,
         verbose=0,
     )
-    args.out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     facts = {
-        "stems": len(bank),
+        "stems": len(mixer),
         "epochs": clock.epochs,
         "steps": clock.epochs * stems.steps,
         "seconds": round(clock.seconds, 1),
     }
     for name, model in models.items():
-        settings = recipes[STUDENTS[name].recipe].training.to_dict()
+        settings = recipes[students[name].recipe].training.to_dict()
         settings["epochs"] = clock.epochs
         model.update_manifest(
             window_seconds=config.crop_seconds,
             training={"config": settings, **facts},
             versions=versions(),
         )
-        model.save(args.out / f"{name}.keras")
-    write_json(args.out / "run.json", {**facts, "loss": clock.losses, "versions": versions()})
+        model.save(out / f"{name}.keras")
+    write_json(out / "run.json", {**facts, "loss": clock.losses, "versions": versions()})
 
 
 def _model(student: Student, recipe: Any, taxonomy: Any) -> Any:
@@ -158,8 +183,8 @@ def _model(student: Student, recipe: Any, taxonomy: Any) -> Any:
 
 
 def _trainer(
+    students: Mapping[str, Student],
     models: Mapping[str, Any],
-    augmented: Mapping[str, str],
     augmentations: Mapping[str, Any],
     mixer: Any,
     config: Any,
@@ -174,6 +199,8 @@ def _trainer(
         for name, changed in augmentations.items()
     }
 
+    augmented = {name: one.augmented_as or one.recipe for name, one in students.items()}
+
     class Together(_fit_stems.Trainer):  # type: ignore[misc]
         def __init__(self) -> None:
             first, *_ = models.values()
@@ -187,16 +214,20 @@ def _trainer(
                 name: layer((waveform, {}), training=True)[0]
                 for name, layer in self.augmentations.items()
             }
-            for name, student in self.students.items():
+            answers = {
+                name: model(heard[augmented[name]], training=training)
+                for name, model in self.students.items()
+            }
+            for name, model in self.students.items():
+                taught = answers.get(students[name].taught_by)
                 sound = heard[augmented[name]]
-                scores = student(sound, training=training)
-                self.add_loss(self.loss_of(student, labels, scores, sound))
-            return scores[self._finest]
+                self.add_loss(self.loss_of(model, labels, answers[name], sound, taught))
+            return answers[name][self._finest]
 
     return Together()
 
 
-def _clock(until: float, peak: float) -> Any:
+def _clock(until: Callable[[], float], peak: float) -> Any:
     import keras
 
     class Clock(keras.callbacks.Callback):
@@ -216,7 +247,7 @@ def _clock(until: float, peak: float) -> Any:
                 self.begun = time.time()
             past = 0.0
             if self.begun is not None:
-                past = min(1.0, (time.time() - self.begun) / max(1.0, until - self.begun))
+                past = min(1.0, (time.time() - self.begun) / max(1.0, until() - self.begun))
             risen = max(0.1, past / WARM_UP)
             fallen = 0.5 * (1 + math.cos(math.pi * (past - WARM_UP) / (1 - WARM_UP)))
             rate = peak * (risen if past < WARM_UP else max(fallen, 5e-4))
@@ -226,9 +257,11 @@ def _clock(until: float, peak: float) -> Any:
             self.epochs = epoch + 1
             self.losses.append(round(float(logs["loss"]), 4))
             self.seconds = time.time() - (self.begun or time.time())
-            self.model.stop_training = time.time() >= until
+            self.model.stop_training = time.time() >= until()
             if epoch % REPORT == 0:
-                print(f"epoch {epoch}: loss {self.losses[-1]}", flush=True)
+                print(
+                    f"epoch {epoch}: loss {self.losses[-1]}, {self.seconds:.0f} s", flush=True
+                )
 
     return Clock()
 

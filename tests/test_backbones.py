@@ -118,6 +118,7 @@ def test_run_in_tflite(tmp_path):
     [
         ("conv", {}, 80, (26, 96)),
         ("conv", {"width": 4, "blocks": 2}, 80, (26, 24)),
+        ("conv", {"width": 4, "blocks": 1, "squeeze": 3}, 80, (26, 24)),
         ("conv_attention", {}, 80, (26, 96)),
         ("short_chunk_res", {}, 80, (26, 64)),
         ("short_chunk_res", {"width": 4}, 128, (26, 16)),
@@ -133,24 +134,42 @@ def test_keeps_time_as_a_sequence(backbone, options, mels, features):
     assert model.compute_output_shape((1, 201, mels)) == (1, *features)
 
 
-def test_blocks_of_conv_are_residual():
+@pytest.mark.parametrize(("squeeze", "convolutions_of_a_block"), [(1, 2), (2, 3)])
+def test_blocks_of_conv_are_residual(squeeze, convolutions_of_a_block):
     keras.utils.set_random_seed(0)
     given = keras.Input((None, MELS))
     plain, deep = (
-        keras.Model(given, backbones.get("conv")(given, width=4, blocks=blocks))
+        keras.Model(
+            given, backbones.get("conv")(given, width=4, blocks=blocks, squeeze=squeeze)
+        )
         for blocks in (0, 2)
     )
-    # Two blocks of two convolutions after three of the four stages.
+    # Two blocks after three of the four stages.
     convolutions = [x for x in deep.layers if isinstance(x, keras.layers.Conv2D)]
-    assert len(convolutions) == 4 + 3 * 2 * 2
+    assert len(convolutions) == 4 + 3 * 2 * convolutions_of_a_block
     for layer in plain.layers:
         deep.get_layer(layer.name).set_weights(layer.get_weights())
     # What a block adds is nothing where its last normalisation is.
+    last = f"_{convolutions_of_a_block}"
     for layer in deep.layers:
-        if layer.name.startswith("norm") and layer.name.endswith("_2"):
+        if layer.name.startswith("norm") and layer.name.endswith(last):
             gamma, *rest = layer.get_weights()
             layer.set_weights([np.zeros_like(gamma), *rest])
     np.testing.assert_allclose(deep(log_mels()), plain(log_mels()), atol=1e-5)
+
+
+def test_a_bottleneck_of_conv_has_the_weights_of_its_three_convolutions():
+    given = keras.Input((None, MELS))
+    weights = [
+        keras.Model(
+            given, backbones.get("conv")(given, width=8, blocks=blocks, squeeze=4)
+        ).count_params()
+        for blocks in (1, 2)
+    ]
+    inner_outer = [(4, 16), (8, 32), (12, 48)]
+    # Kernels, then the four vectors of each normalisation.
+    expected = sum(2 * a * b + 9 * a * a + 4 * (2 * a + b) for a, b in inner_outer)
+    assert weights[1] - weights[0] == expected
 
 
 class TestShortChunkRes:
@@ -418,6 +437,8 @@ def test_the_first_weights_of_mlp_have_the_variance_asked_for():
     [
         ("conv", {"width": True}, "`width` must be a positive integer.*True"),
         ("conv", {"blocks": -1}, "`blocks` must be an integer of at least 0.*-1"),
+        ("conv", {"squeeze": 0}, "`squeeze` must be a positive integer.*0"),
+        ("conv", {"width": 2, "squeeze": 5}, "leave a channel of the 4 of the second stage.*5"),
         ("conv", {"dropout": -0.1}, "`dropout` must be a rate from 0 to below 1.*-0.1"),
         ("mlp", {"dropout": "0.1"}, "`dropout` must be a rate"),
         ("mlp", {"initial_scale": 0}, "`initial_scale` must be a positive number.*0"),

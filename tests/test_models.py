@@ -645,7 +645,7 @@ def test_runs_in_tflite(method, tmp_path):
         ({"audio": {"n_mels": 64}}, "`audio` must be an AudioConfig"),
         (
             {"backbone_options": {"depth": 3}},
-            r"'conv' may hold \['blocks', 'dropout', 'width'\].*'depth'",
+            r"'conv' may hold \['blocks', 'dropout', 'squeeze', 'width'\].*'depth'",
         ),
         ({"backbone_options": ["width"]}, "`backbone_options` must be a dict"),
         ({"backbone_options": {"width": 0}}, "`width`.*0"),

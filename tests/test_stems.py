@@ -111,11 +111,16 @@ class TestBank:
             read_stems([], TAXONOMY)
 
 
-def mixer_of(bank, batch=64, seed=0, seconds=1.0, **settings):
+def mixer_of(bank, batch=64, seed=0, seconds=1.0, capacity=None, **settings):
     plain = {"equalizer_db": 0.0, "speed": (1.0, 1.0), "empty": 0.0}
     config = StemConfig(**{**plain, **settings})
     return StemMixer(
-        bank, config, crop_samples=round(seconds * RATE), batch_size=batch, seed=seed
+        bank,
+        config,
+        crop_samples=round(seconds * RATE),
+        batch_size=batch,
+        seed=seed,
+        capacity=capacity,
     )
 
 
@@ -179,6 +184,55 @@ class TestMixer:
             one, two = np.asarray(first(None)[0]), np.asarray(second(None)[0])
             np.testing.assert_array_equal(one, two)
         assert not np.array_equal(one, np.asarray(mixer_of(bank, seed=4)(None)[0]))
+
+
+class TestAddingStems:
+    def parts(self, *, third=2):
+        """Two banks, and both in one."""
+        sounds = [tone(440), tone(220), tone(880), tone(330), tone(110), np.zeros(2 * RATE)]
+        classes, clips = [0, 1, 2, 0, third, -1], [0, 0, 1, 2, 2, 3]
+        first = bank_of(sounds[:3], classes[:3], clips[:3])
+        rest = bank_of(sounds[3:], classes[3:], [7, 7, 9])
+        return first, rest, bank_of(sounds, classes, clips)
+
+    def test_mixes_as_if_all_had_been_there(self):
+        first, rest, whole = self.parts()
+        settings = {"empty": 0.2, "sizes": (1.0, 1.0), "capacity": 6}
+        grown, expected = mixer_of(first, **settings), mixer_of(whole, **settings)
+        for mixer in (grown, expected):
+            mixer.build()
+        grown.extend(rest)
+        assert len(grown) == len(expected) == 6
+        for one, two in zip(grown(None), expected(None), strict=True):
+            np.testing.assert_array_equal(np.asarray(one), np.asarray(two))
+
+    def test_room_that_is_not_filled_is_never_heard(self, bank):
+        sound, labels = map(np.asarray, mixer_of(bank, batch=256, capacity=50)(None))
+        assert (np.abs(sound).max(axis=1) > 0.01).all()
+        assert (labels == 1.0).any(axis=1).all()
+
+    def test_without_silent_clips_none_is_drawn(self):
+        first, _, _ = self.parts()
+        _, labels = mixer_of(first, empty=1.0, capacity=6)(None)
+        assert np.asarray(labels).any(axis=1).all()
+
+    @pytest.mark.parametrize(("room", "kept"), [(3, 3), (4, 3), (5, 5), (6, 6), (9, 6)])
+    def test_what_does_not_fit_is_left_out_by_whole_clips(self, room, kept):
+        first, rest, _ = self.parts()
+        mixer = mixer_of(first, capacity=room)
+        mixer.build()
+        mixer.extend(rest)
+        assert len(mixer) == kept
+        assert np.isfinite(np.asarray(mixer(None)[0])).all()
+
+    def test_refuses_other_lengths_and_new_classes(self):
+        _, rest, _ = self.parts()
+        mixer = mixer_of(bank_of([tone(440)], [0], [0]), capacity=9)
+        mixer.build()
+        with pytest.raises(LabelError, match=r"all of their classes.*trumpet"):
+            mixer.extend(rest)
+        with pytest.raises(LabelError, match=r"same length and rate.*16000 samples"):
+            mixer.extend(bank_of([tone(440, 1.0)], [0], [0]))
 
 
 def test_resampling_is_catmull_roms_cubic():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -195,21 +196,7 @@ def test_models_learn_side_by_side(tmp_path, monkeypatch):
     import side_by_side
 
     corpus = write_corpus(tmp_path / "corpus")
-    load = Recipe.load
-
-    def small(name):
-        recipe = load(name)
-        training = dataclasses.replace(
-            recipe.training,
-            batch_size=2,
-            crop_seconds=1.0,
-            stems={"steps": 2, "sizes": [1, 1]},
-        )
-        model = dataclasses.replace(
-            recipe.model, backbone_options={"width": 2}, precision="float32"
-        )
-        return dataclasses.replace(recipe, training=training, model=model)
-
+    small = small_recipes(Recipe.load)
     monkeypatch.setattr(Recipe, "load", staticmethod(small))
     monkeypatch.setattr(side_by_side, "JIT", False)
     out = tmp_path / "out"
@@ -231,6 +218,74 @@ def test_models_learn_side_by_side(tmp_path, monkeypatch):
         changed = [not np.array_equal(np.asarray(new), np.asarray(old)) for new, old in kernels]
         assert sum(changed) > len(kernels) / 2
     assert keras.config.dtype_policy().name == "float32"
+
+
+def small_recipes(load):
+    """Returns what reads a recipe, of a small model that is trained on few and short crops."""
+
+    def small(name):
+        recipe = load(name)
+        training = dataclasses.replace(
+            recipe.training,
+            batch_size=2,
+            crop_seconds=1.0,
+            stems={"steps": 2, "sizes": [1, 1]},
+        )
+        model = dataclasses.replace(
+            recipe.model, backbone_options={"width": 2}, precision="float32"
+        )
+        return dataclasses.replace(recipe, training=training, model=model)
+
+    return small
+
+
+@pytest.mark.slow
+def test_stems_that_are_rendered_meanwhile_are_heard(tmp_path, monkeypatch):
+    """Training on one corpus goes on until it has taken in a second."""
+    import side_by_side
+    import train_while_rendering as script
+
+    from hmic_keras.training._stem_mixer import StemMixer
+
+    write_corpus(tmp_path / "corpora" / "00")
+    (tmp_path / "corpora" / "00" / "manifest.json").write_text("{}")
+    late, deadline, out = tmp_path / "late", tmp_path / "deadline", tmp_path / "out"
+    write_corpus(late)
+    (late / "manifest.json").write_text("{}")
+    extend, build = StemMixer.extend, StemMixer.build
+
+    def begins(mixer, input_shape=None):
+        build(mixer, input_shape)
+        late.rename(tmp_path / "corpora" / "01")
+
+    def ends(mixer, bank):
+        extend(mixer, bank)
+        deadline.write_text("0")
+
+    monkeypatch.setattr(StemMixer, "build", begins)
+    monkeypatch.setattr(StemMixer, "extend", ends)
+    monkeypatch.setattr(Recipe, "load", staticmethod(small_recipes(Recipe.load)))
+    monkeypatch.setattr(side_by_side, "JIT", False)
+    narrow = {"backbone_options": {"width": 2, **script.DEEP}}
+    students = {
+        name: dataclasses.replace(one, model=narrow) for name, one in script.STUDENTS.items()
+    }
+    monkeypatch.setattr(script, "STUDENTS", students)
+    script.train(
+        SimpleNamespace(
+            corpora=tmp_path / "corpora", out=out, seconds=600.0, deadline=deadline, capacity=9
+        )
+    )
+    assert json.loads((out / "run.json").read_text())["stems"] == 8
+    for name in students:
+        assert load_model(out / f"{name}.keras").manifest["training"]["stems"] == 8
+
+
+def test_what_is_rendered_meanwhile_can_be_rendered():
+    from train_while_rendering import CORPORA
+
+    recipe = dataclasses.replace(Recipe.load("hmic-mobile"), render=CORPORA)
+    assert len({one["seed"] for one in recipe.render}) == len(CORPORA) > 10
 
 
 def write_corpus(folder):

@@ -171,8 +171,12 @@ class Trainer(keras.Model):
         labels: Mapping[str, Any],
         scores: Mapping[str, Any],
         waveform: Any,
+        taught: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Returns what a student is to lessen, from what it answered in training."""
+        """Returns what a student is to lessen, from what it answered in training.
+
+        `taught` are the answers of a teacher by level; by default those of `self.teacher`.
+        """
         weights = dict.fromkeys(labels, 1.0) | dict(self._settings.loss_weights)
         labels, compared, _, answers = student.training_view(labels, scores)
         total = sum(
@@ -182,9 +186,10 @@ class Trainer(keras.Model):
         if self._settings.consistency and self._links:
             violations = losses.link_violations(answers, self._links)
             total += self._settings.consistency * losses.consistency_penalty(violations)
-        if self.teacher is None:
+        if taught is None and self.teacher is not None:
+            taught = self.teacher(waveform, training=False)
+        if taught is None:
             return total
-        taught = self.teacher(waveform, training=False)
         followed = sum(
             weights[level]
             * keras.ops.mean(

@@ -8,6 +8,7 @@ from keras import ops
 
 from ..config import StemConfig, TrainConfig
 from ..data.stems import FRAME, StemBank
+from ..errors import LabelError
 from ..layers.augmentation_math import (
     between,
     filter_by,
@@ -43,6 +44,7 @@ class StemMixer(keras.layers.Layer):
         crop_samples: Length of an example; a multiple of the energy frame of 0.1 s.
         batch_size: Examples of a batch.
         seed: Seed of the draws.
+        capacity: For how many stems there is to be room, if `extend` is to add some later.
     """
 
     def __init__(
@@ -53,24 +55,18 @@ class StemMixer(keras.layers.Layer):
         crop_samples: int,
         batch_size: int,
         seed: int,
+        capacity: int | None = None,
     ) -> None:
         super().__init__(autocast=False, dtype="float32", name="stem_mixer")
         self._bank, self._config = bank, config
+        self._capacity = max(capacity or 0, len(bank))
         self._crop, self._batch = crop_samples, batch_size
         self._generator = keras.random.SeedGenerator(seed)
         self._num_classes = len(bank.taxonomy.classes(bank.taxonomy.levels[0]))
-        # Sorted by class, the stems of a class are a range of indices.
-        self._order = np.argsort(bank.classes, kind="stable").astype("int32")
-        kinds, starts, counts = np.unique(
-            bank.classes[self._order], return_index=True, return_counts=True
-        )
-        music = kinds >= 0
-        self._ranges = starts[music].astype("int32"), counts[music].astype("int32")
-        self._empty_count = int(counts[~music].sum())
-        _, first, size = np.unique(bank.clips, return_index=True, return_counts=True)
-        position = np.searchsorted(np.unique(bank.clips), bank.clips)
-        self._first = first[position].astype("int32")
-        self._size = size[position].astype("int32")
+        self._classes, self._clips = bank.classes, bank.clips
+        index = self._index()
+        self._num_kinds = len(index["counts"])
+        self._any_empty = capacity is not None or bool(index["empties"])
         self._frames_of_clip = bank.audio.shape[1]
         widest = config.speed[1] * crop_samples / FRAME
         self._slab = int(np.ceil(widest)) + 2
@@ -78,7 +74,9 @@ class StemMixer(keras.layers.Layer):
         self._size_steps = np.cumsum(sizes / sizes.sum())[:-1].astype("float32")
 
     @classmethod
-    def from_settings(cls, bank: StemBank, config: TrainConfig) -> "StemMixer":
+    def from_settings(
+        cls, bank: StemBank, config: TrainConfig, capacity: int | None = None
+    ) -> "StemMixer":
         """Returns the mixer of a training."""
         return cls(
             bank,
@@ -86,20 +84,97 @@ class StemMixer(keras.layers.Layer):
             crop_samples=round(config.crop_seconds * bank.sample_rate),
             batch_size=config.batch_size,
             seed=config.seed,
+            capacity=capacity,
         )
 
     def build(self, input_shape: Any = None) -> None:
         """Puts the stems on the device."""
         audio = self._bank.audio
-        self._audio = self.add_weight(
-            shape=(audio.shape[0] * audio.shape[1], FRAME),
-            dtype="int16",
-            # Zeros to begin with would be one more copy of all stems.
-            initializer=lambda shape, dtype: ops.convert_to_tensor(audio.reshape(shape), dtype),
-            trainable=False,
-            name="audio",
-        )
+        room = self._capacity - len(audio)
+
+        def filled(shape: Any, dtype: Any) -> Any:
+            found = ops.convert_to_tensor(audio.reshape(-1, FRAME), dtype)
+            if not room:  # zeros to begin with would be one more copy of all stems
+                return found
+            return ops.pad(found, ((0, room * audio.shape[1]), (0, 0)))
+
+        self._audio = self._fixed("audio", (self._capacity * audio.shape[1], FRAME), filled)
+        self._at = {
+            name: self._fixed(name, value.shape, keras.initializers.Constant(value))
+            for name, value in self._index().items()
+        }
         super().build(input_shape)
+
+    def _fixed(self, name: str, shape: tuple[int, ...], initializer: Any) -> Any:
+        dtype = "int16" if name == "audio" else "int32"
+        return self.add_weight(
+            shape=shape, dtype=dtype, initializer=initializer, trainable=False, name=name
+        )
+
+    def extend(self, bank: StemBank) -> None:
+        """Adds stems to those on the device, between two steps; more than fit are left out.
+
+        Raises:
+            LabelError: If they are of another length or rate than the first, or of a class
+                that none of those is of.
+        """
+        shape, rate = bank.audio.shape[1:], bank.sample_rate
+        if (shape, rate) != (self._bank.audio.shape[1:], self._bank.sample_rate):
+            raise LabelError(
+                "Stems can be added to others of the same length and rate only. Received: "
+                f"{shape[0] * FRAME} samples at {rate} Hz; there are "
+                f"{self._frames_of_clip * FRAME} at {self._bank.sample_rate} Hz."
+            )
+        if unknown := {*bank.classes.tolist()} - {-1, *self._classes.tolist()}:
+            names = bank.taxonomy.classes(bank.taxonomy.levels[0])
+            raise LabelError(
+                "Stems can be added to others that have all of their classes. Received also: "
+                f"{sorted(names[one] for one in unknown)}"
+            )
+        start = len(self)
+        # Whole clips only: what plays together stays together.
+        edges = np.flatnonzero(np.diff(bank.clips, append=bank.clips[-1] + 1)) + 1
+        fits = edges[edges <= self._capacity - start]
+        if not fits.size:
+            return
+        self._classes = np.concatenate([self._classes, bank.classes[: fits[-1]]])
+        clips = bank.clips[: fits[-1]] - bank.clips[0] + self._clips[-1] + 1
+        self._clips = np.concatenate([self._clips, clips])
+        added = bank.audio[: fits[-1]].reshape(-1, FRAME)
+        audio = ops.convert_to_tensor(self._audio)
+        self._audio.assign(ops.slice_update(audio, (start * shape[0], 0), added))
+        for name, value in self._index().items():
+            self._at[name].assign(value)
+
+    def __len__(self) -> int:
+        return len(self._classes)
+
+    def _index(self) -> dict[str, np.ndarray]:
+        """Returns where the stems of each class, and of each clip, are.
+
+        Sorted by class, the stems of a class are a range of indices, those where nothing plays
+        come first.
+        """
+        order = np.argsort(self._classes, kind="stable")
+        kinds, starts, counts = np.unique(
+            self._classes[order], return_index=True, return_counts=True
+        )
+        music = kinds >= 0
+        numbers, first, size = np.unique(self._clips, return_index=True, return_counts=True)
+        position = np.searchsorted(numbers, self._clips)
+        by_stem = {
+            "order": order,
+            "kind": self._classes,
+            "first": first[position],
+            "size": size[position],
+        }
+        room = (0, self._capacity - len(self))
+        return {
+            "starts": starts[music].astype("int32"),
+            "counts": counts[music].astype("int32"),
+            "empties": np.array(counts[~music].sum(), "int32"),
+            **{name: np.pad(value, room).astype("int32") for name, value in by_stem.items()},
+        }
 
     @property
     def random_variables(self) -> list[Any]:
@@ -127,17 +202,13 @@ class StemMixer(keras.layers.Layer):
         """Draws the stems of each example: indices, who joins, and whether of one clip."""
         config, batch, most = self._config, self._batch, len(self._config.sizes)
         draws = self._uniform(batch, 3)
-        starts, counts = (ops.convert_to_tensor(part) for part in self._ranges)
-        kind = ops.cast(
-            ops.floor(self._uniform(batch, most) * self._ranges[0].shape[0]), "int32"
-        )
-        within = self._uniform(batch, most) * ops.cast(ops.take(counts, kind), "float32")
-        chosen = ops.take(starts, kind) + ops.cast(ops.floor(within), "int32")
-        order = ops.convert_to_tensor(self._order)
-        chosen = ops.take(order, ops.minimum(chosen, len(self._bank) - 1))
+        at = {name: ops.convert_to_tensor(value) for name, value in self._at.items()}
+        kind = ops.cast(ops.floor(self._uniform(batch, most) * self._num_kinds), "int32")
+        within = self._uniform(batch, most) * ops.cast(ops.take(at["counts"], kind), "float32")
+        chosen = ops.take(at["starts"], kind) + ops.cast(ops.floor(within), "int32")
+        chosen = ops.take(at["order"], ops.minimum(chosen, self._capacity - 1))
         anchor = chosen[:, :1]
-        first = ops.take(ops.convert_to_tensor(self._first), anchor)
-        size = ops.take(ops.convert_to_tensor(self._size), anchor)
+        first, size = ops.take(at["first"], anchor), ops.take(at["size"], anchor)
         beside = first + (anchor - first + ops.arange(most, dtype="int32")) % size
         coherent = draws[:, :1] < config.coherent
         stems = ops.where(coherent, beside, chosen)
@@ -146,11 +217,12 @@ class StemMixer(keras.layers.Layer):
         )
         number = ops.where(coherent, ops.minimum(number, size), number)
         joins = ops.arange(most, dtype="int32") < number
-        if self._empty_count and config.empty:
+        if self._any_empty and config.empty:
             # The clips without instruments come first in the order.
-            pick = ops.floor(self._uniform(batch, 1) * self._empty_count)
-            nothing = ops.take(order, ops.cast(pick, "int32"))
-            empty = draws[:, 2:] < config.empty
+            empties = ops.cast(at["empties"], "float32")
+            pick = ops.floor(self._uniform(batch, 1) * empties)
+            nothing = ops.take(at["order"], ops.cast(pick, "int32"))
+            empty = ops.logical_and(draws[:, 2:] < config.empty, empties > 0)
             stems = ops.where(empty, nothing, stems)
             joins = ops.logical_and(
                 joins, ops.logical_or(~empty, ops.arange(most, dtype="int32") == 0)
@@ -202,7 +274,7 @@ class StemMixer(keras.layers.Layer):
         loud = ops.max(share, -1) > 10.0 ** (-self._config.audible_db / 10.0)
         heard = ops.cast(ops.logical_and(sounds, loud), "float32") * joins
         drowned = ops.cast(ops.logical_and(sounds, ~loud), "float32") * joins
-        kinds = ops.take(ops.convert_to_tensor(self._bank.classes), stems)
+        kinds = ops.take(ops.convert_to_tensor(self._at["kind"]), stems)
         which = ops.cast(
             ops.expand_dims(kinds, -1) == ops.arange(self._num_classes, dtype="int32"),
             "float32",
