@@ -1,13 +1,16 @@
-"""Cost of reading stems at another speed, compiled by itself and operation by operation.
+"""Cost of mixing stems, and of reading them at another speed.
 
-The layer that mixes stems for `hmic train`, on noise, as a graph of TensorFlow on a CPU; then
-the resampling within it, both ways. Best processor time of several calls.
+The layer that mixes stems for `hmic train`, on noise, as a graph of TensorFlow on a CPU: with
+the usual numbers of stems, and with as many in each example as in the fullest, which is what it
+would cost to compute stems that do not join. Then the resampling within it, compiled by itself
+and operation by operation. Best processor time of several calls.
 
     python benchmarks/stem_mixing.py
 
 Prints the figures as JSON and writes them to `benchmarks/results/stem_mixing.json`.
 """
 
+import dataclasses
 import functools
 import json
 import os
@@ -54,19 +57,25 @@ def main() -> None:
     )
     crop = RATE * SECONDS
     config = StemConfig(speed=SPEED, equalizer_db=8.0)
-    mixer = StemMixer(bank, config, crop_samples=crop, batch_size=BATCH, seed=0)
+    full = dataclasses.replace(config, sizes=(0.0,) * (len(config.sizes) - 1) + (1.0,))
+    mixer, full_mixer = (
+        StemMixer(bank, one, crop_samples=crop, batch_size=BATCH, seed=0)
+        for one in (config, full)
+    )
     mixer.build()
+    full_mixer.build()
     rows = BATCH * len(config.sizes)
     waveform = tf.random.normal((rows, round(crop * SPEED[1]) + 4))
     speed = tf.random.uniform((rows, 1), *SPEED)
     plain = tf.function(functools.partial(augmentation_math._cubic, samples=crop))
     fast = tf.function(functools.partial(augmentation_math.resampled, samples=crop))
-    mixed = tf.function(mixer)
+    mixed, fully_mixed = tf.function(mixer), tf.function(full_mixer)
     report = {
         "batch": BATCH,
         "crop_seconds": SECONDS,
         "processor_seconds": {
             "mixing": best(lambda: mixed(None)[0].numpy()),
+            "mixing, every example full": best(lambda: fully_mixed(None)[0].numpy()),
             "resampling, compiled": best(lambda: fast(waveform, speed).numpy()),
             "resampling, operation by operation": best(lambda: plain(waveform, speed).numpy()),
         },

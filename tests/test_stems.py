@@ -186,6 +186,57 @@ class TestMixer:
         assert not np.array_equal(one, np.asarray(mixer_of(bank, seed=4)(None)[0]))
 
 
+class TestPlaces:
+    """Only stems that join are computed: which rows they are in."""
+
+    @pytest.mark.parametrize(
+        "sizes", [(3.0, 3.0, 2.0, 1.0, 1.0), (0.0, 1.0), (1.0,), (1, 0, 5)]
+    )
+    @pytest.mark.parametrize("batch", [1, 2, 7, 40])
+    def test_every_stem_that_joins_has_a_row_of_its_own(self, bank, sizes, batch):
+        mixer = mixer_of(bank, batch=batch, sizes=sizes, coherent=0.0)
+        mixer.build()
+        for _ in range(20):
+            _, number, _ = mixer._choose()
+            example, rank, place, joins = map(np.asarray, mixer._places(number))
+            number = np.asarray(number)[:, 0]
+            assert joins.sum(axis=1).tolist() == number.tolist()
+            rows = place[joins > 0]
+            assert len(set(rows.tolist())) == number.sum() <= mixer._rows
+            expected = [(i, k) for i in range(batch) for k in range(number[i])]
+            found = zip(example[rows].tolist(), rank[rows].tolist(), strict=True)
+            assert list(found) == expected
+
+    def test_a_batch_has_its_share_of_every_size(self, bank):
+        mixer = mixer_of(bank, batch=10, sizes=(3.0, 3.0, 2.0, 1.0, 1.0), coherent=0.0)
+        mixer.build()
+        for _ in range(5):
+            number = np.asarray(mixer._choose()[1])[:, 0]
+            assert np.abs(np.bincount(number, minlength=6)[1:] - [3, 3, 2, 1, 1]).max() <= 1
+
+    def test_sizes_are_as_frequent_as_asked_for_in_batches_of_one(self, bank):
+        mixer = mixer_of(bank, batch=1, sizes=(3.0, 1.0), coherent=0.0)
+        mixer.build()
+        numbers = [int(np.asarray(mixer._choose()[1])[0, 0]) for _ in range(400)]
+        # Four standard deviations of the share.
+        assert abs(np.mean(np.array(numbers) == 2) - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 400)
+
+    def test_a_mixture_is_the_sum_of_its_stems(self, bank):
+        """Two stems at their own levels, found again by their frequencies."""
+        mixer = mixer_of(
+            bank, batch=32, sizes=(0.0, 1.0), coherent=1.0, level_db=(-6.0, -6.0),
+            audible_db=60.0,
+        )  # fmt: skip
+        sound, labels = map(np.asarray, mixer(None))
+        for one, row in zip(sound, labels, strict=True):
+            tones = (440, 220) if row[1] == 1.0 else (880, 330)
+            time = np.arange(len(one)) / RATE
+            levels = [2 * abs(np.mean(one * np.exp(-2j * np.pi * f * time))) for f in tones]
+            # Alike in level, and nothing else in it.
+            assert levels[0] == pytest.approx(levels[1], rel=0.02)
+            assert np.sum(np.square(levels)) / 2 == pytest.approx(np.mean(one**2), rel=0.02)
+
+
 class TestAddingStems:
     def parts(self, *, third=2):
         """Two banks, and both in one."""

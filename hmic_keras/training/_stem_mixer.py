@@ -71,7 +71,11 @@ class StemMixer(keras.layers.Layer):
         widest = config.speed[1] * crop_samples / FRAME
         self._slab = int(np.ceil(widest)) + 2
         sizes = np.asarray(config.sizes, "float64")
-        self._size_steps = np.cumsum(sizes / sizes.sum())[:-1].astype("float32")
+        steps = np.cumsum(sizes / sizes.sum())[:-1]
+        self._size_steps = steps.astype("float32")
+        # Of positions spread evenly over 0 to 1, so many at most lie above a step.
+        above = np.ceil(batch_size * (1.0 - steps) - 1e-4)
+        self._rows = batch_size + int(above.sum())
 
     @classmethod
     def from_settings(
@@ -183,25 +187,33 @@ class StemMixer(keras.layers.Layer):
 
     def call(self, inputs: Any = None) -> Any:
         """Returns waveforms `(batch, samples)` and labels of the finest level."""
-        stems, joins, coherent = self._choose()
-        sound = self._sound(stems, coherent)
+        stems, number, coherent = self._choose()
+        example, rank, place, joins = self._places(number)
+        # From here to the sum, a row is a stem that joins: most examples have few.
+        at = example * stems.shape[1] + rank
+        chosen = ops.take(ops.reshape(stems, (-1,)), at)
+        sound = self._sound(chosen, ops.take(coherent, example, axis=0), example)
         sound = self._coloured(sound)
         energy = self._energies(sound)
         loudest = ops.max(energy, axis=-1, keepdims=True)
         active = ops.cast(energy > loudest * _ACTIVE, "float32")
         mean = ops.sum(energy * active, -1) / ops.maximum(ops.sum(active, -1), 1.0)
-        draws = self._uniform(self._batch, stems.shape[1])
-        gain = from_decibels(between(draws, self._config.level_db)) * joins
+        gain = from_decibels(between(self._uniform(self._rows), self._config.level_db))
         # Silence has no level that a gain could bring to another one.
-        gain = gain / ops.sqrt(ops.maximum(mean, 1e-8))
-        mixture = ops.sum(sound * ops.expand_dims(gain, -1), axis=1)
-        energy = energy * ops.expand_dims(ops.square(gain), -1)
+        gain = ops.expand_dims(gain / ops.sqrt(ops.maximum(mean, 1e-8)), -1)
+        sound = sound * gain
+        mixture = sum(
+            ops.take(sound, place[:, i], axis=0) * joins[:, i : i + 1]
+            for i in range(place.shape[1])
+        )
+        energy = ops.take(energy * ops.square(gain), place, axis=0)
+        energy = energy * ops.expand_dims(joins, -1)
         return self._levelled(mixture), self._labels(stems, joins, energy)
 
     def _choose(self) -> tuple[Any, Any, Any]:
-        """Draws the stems of each example: indices, who joins, and whether of one clip."""
+        """Draws the stems of each example: indices, how many join, whether of one clip."""
         config, batch, most = self._config, self._batch, len(self._config.sizes)
-        draws = self._uniform(batch, 3)
+        draws = self._uniform(batch, 2)
         at = {name: ops.convert_to_tensor(value) for name, value in self._at.items()}
         kind = ops.cast(ops.floor(self._uniform(batch, most) * self._num_kinds), "int32")
         within = self._uniform(batch, most) * ops.cast(ops.take(at["counts"], kind), "float32")
@@ -212,38 +224,55 @@ class StemMixer(keras.layers.Layer):
         beside = first + (anchor - first + ops.arange(most, dtype="int32")) % size
         coherent = draws[:, :1] < config.coherent
         stems = ops.where(coherent, beside, chosen)
-        number = 1 + ops.sum(
-            ops.cast(draws[:, 1:2] > self._size_steps, "int32"), -1, keepdims=True
-        )
+        # Each batch has its share of every size, so that the rows needed are known beforehand.
+        spread = ops.arange(batch, dtype="float32") + self._uniform(1)
+        above = ops.expand_dims(spread / batch, -1) > self._size_steps
+        number = 1 + ops.sum(ops.cast(above, "int32"), -1, keepdims=True)
         number = ops.where(coherent, ops.minimum(number, size), number)
-        joins = ops.arange(most, dtype="int32") < number
         if self._any_empty and config.empty:
             # The clips without instruments come first in the order.
             empties = ops.cast(at["empties"], "float32")
             pick = ops.floor(self._uniform(batch, 1) * empties)
             nothing = ops.take(at["order"], ops.cast(pick, "int32"))
-            empty = ops.logical_and(draws[:, 2:] < config.empty, empties > 0)
+            empty = ops.logical_and(draws[:, 1:] < config.empty, empties > 0)
             stems = ops.where(empty, nothing, stems)
-            joins = ops.logical_and(
-                joins, ops.logical_or(~empty, ops.arange(most, dtype="int32") == 0)
-            )
-        return stems, ops.cast(joins, "float32"), coherent
+            number = ops.where(empty, 1, number)
+        return stems, number, coherent
 
-    def _sound(self, stems: Any, coherent: Any) -> Any:
-        """Reads a crop of every stem at its speed: `(batch, stems, samples)`."""
-        batch, most = stems.shape
-        draws = self._uniform(batch, most, 2)
+    def _places(self, number: Any) -> tuple[Any, Any, Any, Any]:
+        """Lays the stems that join out in rows.
+
+        Returns:
+            Of each row the example and which of its stems it is; of each example the rows of
+            its stems, `(batch, stems)`, and 1 where one joins, else 0.
+        """
+        most = len(self._config.sizes)
+        row = ops.arange(self._rows, dtype="int32")
+        ends = ops.cumsum(number[:, 0])
+        starts = ends - number[:, 0]
+        example = ops.sum(ops.cast(ops.expand_dims(row, -1) >= ends, "int32"), axis=-1)
+        # Rows that are left over are computed for nothing.
+        example = ops.minimum(example, self._batch - 1)
+        rank = ops.clip(row - ops.take(starts, example), 0, most - 1)
+        which = ops.arange(most, dtype="int32")
+        place = ops.expand_dims(starts, -1) + which
+        joins = ops.logical_and(which < number, place < self._rows)
+        return example, rank, ops.minimum(place, self._rows - 1), ops.cast(joins, "float32")
+
+    def _sound(self, stems: Any, coherent: Any, example: Any) -> Any:
+        """Reads a crop of every stem at its speed: `(rows, samples)`."""
         # What plays together stays together.
-        draws = ops.where(ops.expand_dims(coherent, -1), draws[:, :1], draws)
+        shared = ops.take(self._uniform(self._batch, 2), example, axis=0)
+        draws = ops.where(coherent, shared, self._uniform(self._rows, 2))
         room = self._frames_of_clip - self._slab
-        start = ops.cast(ops.floor(draws[..., 0] * (room + 1)), "int32")
+        start = ops.cast(ops.floor(draws[:, 0] * (room + 1)), "int32")
         rows = ops.expand_dims(stems * self._frames_of_clip + start, -1)
         rows = rows + ops.arange(self._slab, dtype="int32")
         slab = ops.take(self._audio, rows, axis=0)
-        slab = ops.reshape(ops.cast(slab, "float32"), (batch * most, self._slab * FRAME))
-        speed = ops.reshape(between(draws[..., 1], self._config.speed), (-1, 1))
+        slab = ops.reshape(ops.cast(slab, "float32"), (self._rows, self._slab * FRAME))
+        speed = between(draws[:, 1:], self._config.speed)
         sound = resampled(slab, speed, self._crop) if self._changes_speed else slab
-        return ops.reshape(sound[:, : self._crop], (batch, most, self._crop)) / 32768.0
+        return sound[:, : self._crop] / 32768.0
 
     @property
     def _changes_speed(self) -> bool:
@@ -253,18 +282,17 @@ class StemMixer(keras.layers.Layer):
         """Gives each stem an equalisation of its own."""
         if not self._config.equalizer_db:
             return sound
-        flat = ops.reshape(sound, (-1, self._crop))
-        draws = 2.0 * self._uniform(flat.shape[0], _EQUALIZER_POINTS) - 1.0
+        draws = 2.0 * self._uniform(self._rows, _EQUALIZER_POINTS) - 1.0
         rate = self._bank.sample_rate
         gains, frequencies = draws * self._config.equalizer_db, _bins(float(self._crop), rate)
         response = smooth_response(gains, frequencies, _LOWEST_HZ, rate / 2)
-        return ops.reshape(filter_by(flat, response), sound.shape)
+        return filter_by(sound, response)
 
     def _energies(self, sound: Any) -> Any:
         """Returns the mean square of each stem by frames of 0.1 s."""
         count = self._crop // _ENERGY_FRAME
-        frames = sound[..., : count * _ENERGY_FRAME]
-        frames = ops.reshape(frames, (*sound.shape[:2], count, _ENERGY_FRAME))
+        frames = sound[:, : count * _ENERGY_FRAME]
+        frames = ops.reshape(frames, (self._rows, count, _ENERGY_FRAME))
         return ops.mean(ops.square(frames), axis=-1)
 
     def _labels(self, stems: Any, joins: Any, energy: Any) -> Any:
