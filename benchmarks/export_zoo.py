@@ -6,10 +6,11 @@ compared with Keras on the training clips of the demo corpus, and weights are ro
 
     python benchmarks/export_zoo.py hmic-mobile --tolerance 0.008
     python benchmarks/export_zoo.py hmic-base hmic-demo
+    python benchmarks/export_zoo.py hmic-gm --only dynamic_int8
 
 Figures of `results.json` are of the float model and stay; the model card is written anew, with
-the words of `benchmarks/cards`. `--words` renews those in the card and in `manifest.json` and
-leaves the model's files as they are.
+the words of `benchmarks/cards`. `--only` leaves the files of other formats as they are;
+`--words` leaves all files of the model and renews the card and the words in `manifest.json`.
 """
 
 import argparse
@@ -31,19 +32,24 @@ ROOT = Path(__file__).resolve().parents[1]
 CARDS = ROOT / "benchmarks" / "cards"
 
 
-def export(name, tolerance):
+def export(name, tolerance, only):
     folder = ROOT / "saved_models" / name
-    formats = [ALIASES.get(kind, kind) for kind in read_json(folder / MANIFEST)["files"]]
+    before = read_json(folder / MANIFEST)
+    formats = [ALIASES.get(kind, kind) for kind in before["files"]]
+    if unknown := set(only or ()) - set(formats):
+        raise SystemExit(f"{name} has no {sorted(unknown)}; it has {formats}.")
     model = hk.load_model(folder)
     model.update_manifest(**words(name, model.manifest))
     with atomic_path(folder) as fresh:
         export_model(
             model,
             fresh,
-            formats=formats,
+            formats=[kind for kind in formats if not only or kind in only],
             waveforms=hk.data.demo_clips("train"),
             tolerance=tolerance and {"dynamic_int8": tolerance},
         )
+        if only:
+            keep_others(folder, before, fresh, only)
         keep_keras(folder, fresh)
         if (folder / RESULTS).is_file():
             shutil.copy(folder / RESULTS, fresh)
@@ -72,6 +78,22 @@ def reword(name):
     write_text(folder / CARD, model_card(folder, name=name))
 
 
+def keep_others(folder, before, fresh, only):
+    """Puts the files of other formats back, and what the manifest said of them."""
+    after = read_json(fresh / MANIFEST)
+    new = {before["files"][kind] for kind in only}
+    for path in folder.iterdir():
+        if path.name in {*before["files"].values()} - new:
+            copy = shutil.copytree if path.is_dir() else shutil.copy
+            copy(path, fresh / path.name)
+    for entry in ("parity", "exports"):
+        merged = {kind: after[entry].get(kind) for kind in only if kind in after[entry]}
+        after[entry] = {**before[entry], **merged}
+    after["files"] = before["files"]
+    after["sha256"] = {**before["sha256"], **{name: after["sha256"][name] for name in new}}
+    write_json(fresh / MANIFEST, after)
+
+
 def keep_keras(folder, fresh):
     """Puts the file that is the source back, byte for byte."""
     path = fresh / FILES["keras"]
@@ -86,13 +108,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="+")
     parser.add_argument("--tolerance", type=float, help="of dynamic_int8")
+    parser.add_argument("--only", nargs="+", metavar="FORMAT", help="formats to write anew")
     parser.add_argument("--words", action="store_true", help="leave the model's files alone")
     chosen = parser.parse_args()
     for name in chosen.names:
         if chosen.words:
             reword(name)
         else:
-            export(name, chosen.tolerance)
+            export(name, chosen.tolerance, chosen.only)
         print(name, "is written.")
 
 

@@ -23,6 +23,7 @@ from hmic_keras.data.audio import frame
 from hmic_keras.errors import MissingDependencyError, ModelError
 from hmic_keras.export import TOLERANCES, export_model, export_saved_model
 from hmic_keras.export.metadata import add_metadata
+from hmic_keras.export.quantisation import SCHEMES, quantise
 from hmic_keras.export.tflite import check_operations, convert, operations
 
 pytest.importorskip("ai_edge_quantizer", reason="needs the extra [export]")
@@ -501,23 +502,32 @@ def test_a_format_that_cannot_be_kept_may_be_left_out(small, tmp_path):
     assert sorted(os.listdir(tmp_path / "out")) == ["manifest.json", "model.tflite"]
 
 
-def test_a_model_with_nothing_to_quantise_is_refused(openmic, tmp_path):
-    # The voices are products of matrices of their own, which stay float.
+def test_every_voice_of_a_chorus_becomes_int8(openmic, tmp_path):
     model = hk.build_model(
-        openmic, backbone="mlp", method="chorus", input="embedding", input_shape=(8,)
+        openmic,
+        backbone="mlp",
+        method="chorus",
+        input="embedding",
+        input_shape=(40,),
+        method_options={"num_voices": 3},
     )
-    inputs = np.random.default_rng(0).normal(0, 1, (6, 8)).astype("float32")
-    for name in ("dynamic_int8", "static_int8"):
-        with pytest.raises(ModelError, match=f"`{name}` quantises conv.*float16"):
-            export_model(
-                model,
-                tmp_path / "out",
-                formats=[name],
-                waveforms=inputs,
-                calibration=inputs,
-                evaluation=None,
-            )
-    assert os.listdir(tmp_path) == []
+    inputs = np.random.default_rng(0).normal(0, 1, (6, 40)).astype("float32")
+    export_model(
+        model, tmp_path / "out", formats=["dynamic_int8"], waveforms=inputs, evaluation=None
+    )
+    found = Interpreter(str(tmp_path / "out" / "model_dynamic_int8.tflite"))
+    kernels = [
+        tuple(x["shape"].tolist()) for x in found.get_tensor_details() if x["dtype"] == np.int8
+    ]
+    assert sorted(kernels) == [(20, 256)] * 3 + [(256, 40)] * 3
+
+
+def test_a_model_with_nothing_to_quantise_is_refused():
+    inputs = keras.Input((8,))
+    content = convert(keras.Model(inputs, {"fine": keras.ops.sigmoid(inputs)}), (8,))
+    for scheme in SCHEMES:
+        with pytest.raises(ModelError, match=f"`{scheme}` quantises conv.*float16"):
+            quantise(content, scheme)
 
 
 def test_an_export_that_answers_nan_is_refused(tmp_path):

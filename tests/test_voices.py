@@ -25,15 +25,16 @@ def test_dense_contract(separate, inputs):
     check_layer(make, inputs, weights=weights)
 
 
+@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize("inputs", [FLAT, VOICES], ids=["flat", "voices"])
-def test_each_voice_is_a_dense_layer(separate, inputs):
+def test_each_voice_is_a_dense_layer(separate, inputs, training):
     layer = EnsembleDense(6, 3, separate=separate, activation="relu", seed=1)
     found = layer(inputs)
     for weight in layer.weights:
         noise = np.random.default_rng(2).normal(size=weight.shape)
         weight.assign(weight + noise.astype("float32"))
-    found = np.asarray(layer(inputs))
+    found = np.asarray(layer(inputs, training=training))
     values = {weight.name: np.asarray(weight) for weight in layer.weights}
     for voice in range(3):
         x = inputs if inputs.ndim == 2 else inputs[:, voice]

@@ -108,9 +108,21 @@ class EnsembleDense(keras.layers.Layer):
         )
         super().build(input_shape)
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Returns the outputs of all voices."""
-        if self.separate:
+        if self.separate and not training:
+            # One product for each voice: an exported file has a dense layer for each then,
+            # whose weights become int8, as those of a product of batches do not.
+            outputs = ops.stack(
+                [
+                    ops.matmul(
+                        inputs if len(inputs.shape) == 2 else inputs[:, k], self._kernel[k]
+                    )
+                    for k in range(self.num_voices)
+                ],
+                axis=1,
+            )
+        elif self.separate:
             if len(inputs.shape) == 2:
                 inputs = ops.expand_dims(inputs, axis=0)
             else:
