@@ -140,8 +140,10 @@ class ModelConfig(_Config):
         consistent: Whether answers are mended so that no class is below a descendant.
         precision: Keras dtype policy of the layers: `"float32"`, `"mixed_float16"` (GPUs)
             or `"mixed_bfloat16"` (recent GPUs, TPUs). Answers stay float32.
-        start: Name or path of a trained model with the same backbone and audio settings, of
-            any taxonomy, from whose backbone training starts; None starts from nothing.
+        start: Name or path of a trained model of any taxonomy, from whose backbone training
+            starts; None starts from nothing. Its backbone and audio settings are taken where
+            `backbone`, `backbone_options` and `audio` all are at their defaults, and must be
+            the same otherwise.
         frozen: Whether that backbone stays as it is and only what follows it learns.
 
     Raises:

@@ -6,10 +6,11 @@ import pytest
 
 import hmic_keras as hk
 from hmic_keras import training
-from hmic_keras.config import AudioConfig, TrainConfig
+from hmic_keras.config import AudioConfig, ModelConfig, TrainConfig
 from hmic_keras.data.sources.folder import LabelledClips
 from hmic_keras.errors import ModelError
 from hmic_keras.models import CLIP_POOL, build_model
+from hmic_keras.training._fit import build
 from hmic_keras.training._start import start_from
 
 OTHER = hk.Taxonomy.from_dict({"tuned": ["piano", "violin"], "untuned": ["drums"]})
@@ -64,6 +65,42 @@ def test_weights_are_taken_and_classifiers_are_not(tiny, tiny_bundle):
     np.testing.assert_array_equal(features(model), features(tiny.model))
     np.testing.assert_array_equal(model.get_layer("fine_logits").get_weights()[0], before)
     assert all(layer.trainable for layer in model.layers)
+
+
+@pytest.mark.parametrize(
+    "told", [{}, {"backbone_options": {"width": 4}}], ids=["from the model", "written again"]
+)
+def test_its_settings_need_not_be_written_again(tiny, tiny_bundle, told):
+    settings = ModelConfig(method="gmp", start=str(tiny_bundle), **told)
+    model = build(OTHER, settings, seed=1)
+    np.testing.assert_array_equal(features(model), features(tiny.model))
+    for part in ("audio", "backbone", "input"):
+        assert model.manifest[part] == tiny.model.manifest[part]
+    assert model.manifest["start"]["name"] == tiny_bundle.name
+
+
+def test_settings_that_are_others_are_refused_not_replaced(tiny_bundle):
+    for told in ({"backbone": "short_chunk_res"}, {"audio": {"n_mels": 40}}):
+        with pytest.raises(ModelError, match=r"`start`: the backbone of .* is another one"):
+            build(OTHER, ModelConfig(start=str(tiny_bundle), **told), seed=1)
+
+
+def test_where_the_first_weights_came_from_does_not_matter(tmp_path):
+    """As with a network on published weights, whose file need not be there any more."""
+    trained = build_model(OTHER, "musicnn", "gmp", backbone_options={"temporal_filters": 2})
+    trained.manifest["backbone"]["options"] |= {"weights": "gone.whl", "trainable": False}
+    path = tmp_path / "trained.keras"
+    trained.save(path)
+    model = build(OTHER, ModelConfig(method="gmp", start=str(path)), seed=1)
+    np.testing.assert_array_equal(features(model), features(trained))
+
+
+def test_an_ensemble_has_no_backbone_to_start_from(tmp_path):
+    members = [build_model(OTHER, "conv", backbone_options={"width": 2}) for _ in range(2)]
+    path = tmp_path / "both.keras"
+    hk.ensemble(members).save(path)
+    with pytest.raises(ModelError, match="pool their features over time"):
+        build(OTHER, ModelConfig(start=str(path)), seed=1)
 
 
 def test_another_backbone_is_refused(tiny_bundle):

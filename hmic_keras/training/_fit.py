@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -22,9 +23,10 @@ from ..errors import HmicError, LabelError, ModelError
 from ..hierarchical_model import HierarchicalModel
 from ..models import build_model
 from ..taxonomy import Taxonomy
+from ..zoo import load_model
 from . import _callbacks, _options
 from ._run import Run, digest, write_history
-from ._start import start_from
+from ._start import as_started, start_from
 
 _LOG = logging.getLogger("hmic_keras")
 
@@ -106,6 +108,10 @@ def train(
 def build(taxonomy: Taxonomy, settings: ModelConfig, seed: int) -> HierarchicalModel:
     """Builds what settings describe; see `train` for what may be wrong with them."""
     keras.utils.set_random_seed(seed)
+    trained = None
+    if settings.start is not None:
+        trained = load_model(settings.start)
+        settings = as_started(settings, trained)
     options = {
         field.name: getattr(settings, field.name)
         for field in dataclasses.fields(settings)
@@ -113,8 +119,9 @@ def build(taxonomy: Taxonomy, settings: ModelConfig, seed: int) -> HierarchicalM
     }
     with _policy(settings.precision):
         built = build_model(taxonomy, **options)
-    if settings.start is not None:
-        start_from(built, settings.start, frozen=settings.frozen)
+    if trained is not None:
+        name = Path(str(settings.start)).name
+        start_from(built, trained, frozen=settings.frozen, name=name)
     return built
 
 

@@ -1,17 +1,49 @@
 """Starting from the backbone of a model that is trained already."""
 
+import dataclasses
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from ..config import AudioConfig, ModelConfig
 from ..errors import ModelError
 from ..hierarchical_model import HierarchicalModel
 from ..models import CLIP_POOL
 from ..zoo import load_model
+
+# Options that say where the first weights come from and whether they learn, not what they are.
+_ORIGIN = frozenset({"checkpoint", "initial_scale", "trainable", "weights"})
+
+
+def as_started(settings: ModelConfig, trained: HierarchicalModel) -> ModelConfig:
+    """Returns settings with the backbone and the audio settings of the model to start from.
+
+    What is not at its default stays as it is, so that `start_from` can refuse it.
+
+    Args:
+        settings: Of the model to build.
+        trained: The model to start from.
+
+    Raises:
+        ModelError: If the trained model has no single backbone, as an ensemble has not.
+    """
+    _backbone(trained)
+    plain = ModelConfig()
+    parts = ("backbone", "backbone_options", "audio")
+    if any(getattr(settings, part) != getattr(plain, part) for part in parts):
+        return settings
+    told = trained.manifest
+    return dataclasses.replace(
+        settings,
+        backbone=told["backbone"]["name"],
+        backbone_options=_shape_of(told["backbone"]["options"]),
+        audio=AudioConfig.from_dict(told["audio"]),
+    )
 
 
 def start_from(
@@ -19,6 +51,7 @@ def start_from(
     source: str | os.PathLike[str] | HierarchicalModel,
     *,
     frozen: bool = False,
+    name: str | None = None,
 ) -> None:
     """Gives a model the weights of another model's backbone.
 
@@ -30,16 +63,16 @@ def start_from(
         model: The model to change.
         source: The trained model, its name or its path.
         frozen: Whether the backbone shall not learn, its normalisation included.
+        name: What to call a trained model that was given as such; by default its own name.
 
     Raises:
         ModelError: If there is no such model, or the two differ in audio settings or backbone.
     """
     if isinstance(source, HierarchicalModel):
-        trained, name = source, source.name
+        trained, name = source, name or source.name
     else:
         trained, name = load_model(source), Path(source).name
-    parts = ("input", "audio", "backbone")
-    here, there = ({key: one.manifest[key] for key in parts} for one in (model, trained))
+    here, there = _told(model), _told(trained)
     layers, known = _backbone(model), {layer.name: layer for layer in _backbone(trained)}
     shapes = {layer.name: _shapes(layer) for layer in layers}
     if here != there or shapes != {name: _shapes(layer) for name, layer in known.items()}:
@@ -61,6 +94,20 @@ def start_from(
             "provenance": trained.manifest.get("provenance", {}),
         }
     )
+
+
+def _told(model: HierarchicalModel) -> dict[str, Any]:
+    """Returns what two models must have in common."""
+    backbone = model.manifest["backbone"]
+    return {
+        "input": model.manifest["input"],
+        "audio": model.manifest["audio"],
+        "backbone": {**backbone, "options": _shape_of(backbone["options"])},
+    }
+
+
+def _shape_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key not in _ORIGIN}
 
 
 def _backbone(model: HierarchicalModel) -> list[Any]:
