@@ -1,7 +1,12 @@
 """Mixing stems on the device: the bank, the mixer, and training on it."""
 
+import importlib.util
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -405,6 +410,41 @@ class TestFit:
         assert Recipe.load(tmp_path / "out").training.stems["steps"] == 4
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs JAX")
+def test_stems_are_mixed_and_learned_from_on_jax(bank, tmp_path):
+    """With the step compiled, stems added to a mixer, and without TensorFlow."""
+    np.savez(tmp_path / "bank.npz", audio=bank.audio, classes=bank.classes, clips=bank.clips)
+    code = f"""
+import sys
+sys.modules["tensorflow"] = None  # whoever imports it fails
+import keras, numpy as np
+from hmic_keras import Taxonomy, build_model, training
+from hmic_keras.config import StemConfig, TrainConfig
+from hmic_keras.data.stems import StemBank
+from hmic_keras.training._stem_mixer import StemMixer
+taxonomy = Taxonomy.from_dict({TAXONOMY.to_dict()!r})
+bank = StemBank(taxonomy, {RATE}, **np.load({str(tmp_path / "bank.npz")!r}))
+keras.utils.set_random_seed(0)
+model = build_model(taxonomy, backbone="conv", backbone_options={{"width": 2}}, method="gmp")
+config = TrainConfig.from_dict({small_config(epochs=4).to_dict()!r} | {{
+    "jit_compile": True, "stems": {{"steps": 30, "sizes": [2, 1], "empty": 0.1}}}})
+losses = training.fit(model, bank, config).history["loss"]
+assert losses[-1] < 0.7 * losses[0], losses
+few = StemConfig(sizes=(1.0, 1.0), speed=(0.9, 1.1))
+mixer = StemMixer(bank, few, crop_samples=8000, batch_size=64, seed=0, capacity=10)
+mixer.build()
+mixer.extend(bank)
+sound, labels = mixer(None)
+assert len(mixer) == 10 and sound.shape == (64, 8000)
+assert {{-1.0, 0.0, 1.0}} >= set(np.unique(labels)) > {{1.0}}
+assert np.isfinite(sound).all()
+"""
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    root = Path(__file__).resolve().parents[1]
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=root)
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -530,7 +570,12 @@ def test_a_mistake_in_the_model_shows_before_anything_is_rendered(tmp_path):
 
     recipe = Recipe.from_dict(
         {
-            "model": {"start": "hmic-mobile", "frozen": True, "method": "gmp"},
+            "model": {
+                "start": "hmic-mobile",
+                "backbone_options": {"width": 3},
+                "frozen": True,
+                "method": "gmp",
+            },
             "render": [{"soundfont": "there is none.sf2", "clips": 4, "seed": 1}],
         }
     )
