@@ -88,6 +88,7 @@ def train(args: argparse.Namespace) -> None:
 
     from hmic_keras import Taxonomy
     from hmic_keras.data.stems import read_stems
+    from hmic_keras.errors import HmicError
     from hmic_keras.recipe import Recipe
 
     begun = time.time()
@@ -102,11 +103,14 @@ def train(args: argparse.Namespace) -> None:
         return begun + args.seconds
 
     def read() -> None:
-        while True:
-            for folder in _whole(args.corpora, seen):
-                seen.add(folder)
-                arrived.put((folder, read_stems([folder], taxonomy)))
-            time.sleep(0.5)
+        try:
+            while True:
+                for folder in _whole(args.corpora, seen):
+                    seen.add(folder)
+                    arrived.put((folder, read_stems([folder], taxonomy)))
+                time.sleep(0.5)
+        except (HmicError, OSError) as error:  # for the training to stop with
+            arrived.put((None, error))
 
     class Arrivals(keras.callbacks.Callback):
         """Takes in what was rendered meanwhile."""
@@ -120,6 +124,8 @@ def train(args: argparse.Namespace) -> None:
                 threading.Thread(target=read, daemon=True).start()
             while not arrived.empty():
                 folder, bank = arrived.get()
+                if folder is None:
+                    raise bank
                 self.mixer.extend(bank)
                 print(f"epoch {epoch}: {len(self.mixer)} stems with {folder}", flush=True)
 

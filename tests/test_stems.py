@@ -277,9 +277,15 @@ class TestAddingStems:
         first, rest, _ = self.parts()
         mixer = mixer_of(first, capacity=room)
         mixer.build()
-        mixer.extend(rest)
+        assert mixer.extend(rest) == kept - 3
         assert len(mixer) == kept
         assert np.isfinite(np.asarray(mixer(None)[0])).all()
+
+    def test_nothing_is_kept_as_int32(self, bank):
+        """TensorFlow has no variables of that type on a GPU, where all else is."""
+        mixer = mixer_of(bank)
+        mixer.build()
+        assert {str(weight.dtype) for weight in mixer.weights} == {"int16", "uint32"}
 
     def test_refuses_other_lengths_and_new_classes(self):
         _, rest, _ = self.parts()

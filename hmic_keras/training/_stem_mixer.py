@@ -102,21 +102,26 @@ class StemMixer(keras.layers.Layer):
                 return found
             return ops.pad(found, ((0, room * audio.shape[1]), (0, 0)))
 
-        self._audio = self._fixed("audio", (self._capacity * audio.shape[1], FRAME), filled)
+        rows = self._capacity * audio.shape[1]
+        self._audio = self._fixed("audio", (rows, FRAME), "int16", filled)
         self._at = {
-            name: self._fixed(name, value.shape, keras.initializers.Constant(value))
+            name: self._fixed(
+                name, value.shape, value.dtype.name, keras.initializers.Constant(value)
+            )
             for name, value in self._index().items()
         }
         super().build(input_shape)
 
-    def _fixed(self, name: str, shape: tuple[int, ...], initializer: Any) -> Any:
-        dtype = "int16" if name == "audio" else "int32"
+    def _fixed(self, name: str, shape: tuple[int, ...], dtype: str, initializer: Any) -> Any:
         return self.add_weight(
             shape=shape, dtype=dtype, initializer=initializer, trainable=False, name=name
         )
 
-    def extend(self, bank: StemBank) -> None:
+    def extend(self, bank: StemBank) -> int:
         """Adds stems to those on the device, between two steps; more than fit are left out.
+
+        Returns:
+            How many were added.
 
         Raises:
             LabelError: If they are of another length or rate than the first, or of a class
@@ -140,7 +145,7 @@ class StemMixer(keras.layers.Layer):
         edges = np.flatnonzero(np.diff(bank.clips, append=bank.clips[-1] + 1)) + 1
         fits = edges[edges <= self._capacity - start]
         if not fits.size:
-            return
+            return 0
         self._classes = np.concatenate([self._classes, bank.classes[: fits[-1]]])
         clips = bank.clips[: fits[-1]] - bank.clips[0] + self._clips[-1] + 1
         self._clips = np.concatenate([self._clips, clips])
@@ -149,6 +154,7 @@ class StemMixer(keras.layers.Layer):
         self._audio.assign(ops.slice_update(audio, (start * shape[0], 0), added))
         for name, value in self._index().items():
             self._at[name].assign(value)
+        return int(fits[-1])
 
     def __len__(self) -> int:
         return len(self._classes)
@@ -157,7 +163,7 @@ class StemMixer(keras.layers.Layer):
         """Returns where the stems of each class, and of each clip, are.
 
         Sorted by class, the stems of a class are a range of indices, those where nothing plays
-        come first.
+        come first. None is of int32: TensorFlow keeps such variables away from a GPU.
         """
         order = np.argsort(self._classes, kind="stable")
         kinds, starts, counts = np.unique(
@@ -167,18 +173,21 @@ class StemMixer(keras.layers.Layer):
         numbers, first, size = np.unique(self._clips, return_index=True, return_counts=True)
         position = np.searchsorted(numbers, self._clips)
         by_stem = {
-            "order": order,
-            "kind": self._classes,
-            "first": first[position],
-            "size": size[position],
+            "order": order.astype("uint32"),
+            "kind": self._classes.astype("int16"),
+            "first": first[position].astype("uint32"),
+            "size": size[position].astype("uint32"),
         }
         room = (0, self._capacity - len(self))
         return {
-            "starts": starts[music].astype("int32"),
-            "counts": counts[music].astype("int32"),
-            "empties": np.array(counts[~music].sum(), "int32"),
-            **{name: np.pad(value, room).astype("int32") for name, value in by_stem.items()},
+            "starts": starts[music].astype("uint32"),
+            "counts": counts[music].astype("uint32"),
+            "empties": np.array(counts[~music].sum(), "uint32"),
+            **{name: np.pad(value, room) for name, value in by_stem.items()},
         }
+
+    def _indices(self, name: str) -> Any:
+        return ops.cast(self._at[name], "int32")
 
     @property
     def random_variables(self) -> list[Any]:
@@ -214,7 +223,7 @@ class StemMixer(keras.layers.Layer):
         """Draws the stems of each example: indices, how many join, whether of one clip."""
         config, batch, most = self._config, self._batch, len(self._config.sizes)
         draws = self._uniform(batch, 2)
-        at = {name: ops.convert_to_tensor(value) for name, value in self._at.items()}
+        at = {name: self._indices(name) for name in self._at}
         kind = ops.cast(ops.floor(self._uniform(batch, most) * self._num_kinds), "int32")
         within = self._uniform(batch, most) * ops.cast(ops.take(at["counts"], kind), "float32")
         chosen = ops.take(at["starts"], kind) + ops.cast(ops.floor(within), "int32")
@@ -302,7 +311,7 @@ class StemMixer(keras.layers.Layer):
         loud = ops.max(share, -1) > 10.0 ** (-self._config.audible_db / 10.0)
         heard = ops.cast(ops.logical_and(sounds, loud), "float32") * joins
         drowned = ops.cast(ops.logical_and(sounds, ~loud), "float32") * joins
-        kinds = ops.take(ops.convert_to_tensor(self._at["kind"]), stems)
+        kinds = ops.take(self._indices("kind"), stems)
         which = ops.cast(
             ops.expand_dims(kinds, -1) == ops.arange(self._num_classes, dtype="int32"),
             "float32",
