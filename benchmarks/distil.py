@@ -152,19 +152,27 @@ def keep(heard: Any, count: int, network: Any, teacher: Any, folder: Path) -> No
     """Writes the spectrograms of mixtures, and what the teacher says of them, to a folder."""
     import tensorflow as tf
 
-    folder.mkdir(parents=True, exist_ok=True)
     front = network.get_layer("log_mel_spectrogram")
     levels = network.taxonomy.levels
 
     @tf.function
     def answer(waveforms: Any) -> Any:
         answers = teacher(waveforms, training=False)
-        return front(waveforms), [answers[level] for level in levels]
+        return front(waveforms), *(answers[level] for level in levels)
 
+    write(map(answer, heard), count, levels, folder)
+
+
+def write(batches: Any, count: int, levels: Any, folder: Path) -> None:
+    """Writes batches of `BATCH` spectrograms and their targets by level, as `learn` reads them.
+
+    Raises:
+        ValueError: If there are fewer or more than `count` examples.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     files: list[Any] = []
-    for start, waveforms in zip(range(0, count, BATCH), heard, strict=True):
-        spectrograms, answers = answer(waveforms)
-        parts = [np.asarray(one, "float16") for one in (spectrograms, *answers)]
+    for start, batch in zip(range(0, count, BATCH), batches, strict=True):
+        parts = [np.asarray(one, "float16") for one in batch]
         if not files:
             files = [
                 np.lib.format.open_memmap(
@@ -244,22 +252,24 @@ def record(args: argparse.Namespace) -> None:
     after = {path: load_model(path) for path in args.after}
     sets = evaluate_zoo.test_sets(before.taxonomy, args)
     first = evaluate_zoo.probabilities(before, sets)
-    found = [_row("before", before, sets, first)]
+    found = [row_of("before", before, sets, first)]
     for path, model in after.items():
         scores = evaluate_zoo.probabilities(model, sets)
         settings = model.manifest["training"]["distillation"]
         title = "after, on {stems:,} stems, learning rate {learning_rate:g}".format(**settings)
-        row = _row(title, model, sets, scores)
+        row = row_of(title, model, sets, scores)
         lead = {t: evaluate_zoo.lead(clips, scores[t], first[t]) for t, clips in sets.items()}
         found.append({**row, "settings": settings, "gain": lead})
         print(path, row["title"], flush=True)
-    found.append(_row("its teacher", teacher, sets, evaluate_zoo.probabilities(teacher, sets)))
+    found.append(
+        row_of("its teacher", teacher, sets, evaluate_zoo.probabilities(teacher, sets))
+    )
     write_json(RESULTS, found)
     documents.put(DOCUMENT, MARK, table(found))
     print(table(found))
 
 
-def _row(title: str, model: Any, sets: Any, scores: Any) -> dict[str, Any]:
+def row_of(title: str, model: Any, sets: Any, scores: Any) -> dict[str, Any]:
     import evaluate_zoo
 
     tests = evaluate_zoo.precisions_of(sets, scores)

@@ -114,6 +114,146 @@ def test_a_student_comes_to_answer_as_its_teacher(tmp_path, monkeypatch):
     assert np.abs(np.asarray(coloured(x)["fine"]) - kept).mean() < before / 2
 
 
+@pytest.fixture
+def examples():
+    """Stems of one pitch each, the last of them sung, and who makes examples of them."""
+    import adapt
+
+    from hmic_keras.data.stems import FRAME, StemBank
+
+    classes = OPENMIC.classes("fine")
+    names = ("violin", "voice", "piano", "voice")
+    time = np.arange(500 * FRAME) / 16000
+    audio = [9000 * np.sin(2 * np.pi * 220 * (number + 1) * time) for number in range(4)]
+    bank = StemBank(
+        OPENMIC,
+        16000,
+        np.array(audio).astype("int16").reshape(4, 500, FRAME),
+        np.array([classes.index(name) for name in names], np.int32),
+        np.arange(4, dtype=np.int32),
+    )
+    training = dataclasses.replace(Recipe.load("hmic-base").training, crop_seconds=1.0)
+    return adapt.Examples(network(), network(), training, bank, np.array([3]))
+
+
+def test_the_voice_is_learned_from_labels_and_all_else_from_the_teacher_too(examples):
+    rng = np.random.default_rng(0)
+    labels = rng.choice([-1.0, 0.0, 1.0], size=(50, 20))
+    fine, coarse = rng.random((50, 20)), rng.random((50, 7))
+    found = examples.targets(labels, fine, coarse)
+    truth = OPENMIC.close_labels({"fine": labels})
+    for answers, level, target in zip((fine, coarse), ("fine", "coarse"), found, strict=True):
+        for row, column in np.ndindex(answers.shape):
+            told, answer = truth[level][row, column], answers[row, column]
+            expected = answer if told < 0 else (told + answer) / 2
+            if OPENMIC.classes(level)[column] == "voice" and told >= 0:
+                expected = told
+            assert target[row, column] == pytest.approx(expected), (level, row, column)
+
+
+def test_music_teaches_what_was_laid_over_it_and_what_the_teacher_says(
+    examples, tmp_path, monkeypatch
+):
+    import adapt
+    import pandas as pd
+
+    monkeypatch.setattr(adapt, "OVERLAID_BY_VOICE", 1.0)
+    rng = np.random.default_rng(0)
+    crops = rng.normal(0, 3000, (100, 16000)).astype(np.int16)
+    np.save(tmp_path / "crops.npy", crops)
+    packages = pd.DataFrame({"package": ["one"] * 30 + ["two"] * 70})
+    packages.to_csv(tmp_path / "crops.csv", index=False)
+    mixtures, music = list(examples.all(tmp_path, 64, 64))
+    for spectrogram, fine, coarse in (mixtures, music):
+        assert np.isfinite(spectrogram).all()
+        assert len(spectrogram) == 64
+        assert fine.shape == (64, 20)
+        assert coarse.shape == (64, 7)
+        assert fine.min() >= 0
+        assert fine.max() <= 1
+    voice = OPENMIC.classes("fine").index("voice")
+    family = OPENMIC.classes("coarse").index("voice")
+    # A random network does not answer 1 exactly: half of the crops had a voice laid over them.
+    overlaid = music[1][:, voice] == 1.0
+    np.testing.assert_array_equal(overlaid, music[2][:, family] == 1.0)
+    assert 20 < overlaid.sum() < 44
+
+
+def test_music_of_one_package_is_limited_and_every_crop_comes_as_often(tmp_path, monkeypatch):
+    import adapt
+    import pandas as pd
+
+    monkeypatch.setattr(adapt, "MOST_OF_A_PACKAGE", 10)
+    np.save(tmp_path / "crops.npy", np.arange(100, dtype=np.int16)[:, np.newaxis])
+    packages = pd.DataFrame({"package": ["one"] * 6 + ["two"] * 94})
+    packages.to_csv(tmp_path / "crops.csv", index=False)
+    rng = np.random.default_rng(0)
+    heard = np.concatenate(list(adapt._music(tmp_path, 32, 8, rng)))[:, 0]
+    numbers, counts = np.unique(heard, return_counts=True)
+    assert len(numbers) == 16
+    assert set(counts) == {2}
+    assert set(range(6)) < set(numbers)
+
+
+def test_weights_are_averaged_layer_by_layer():
+    import adapt
+    import distil
+
+    one, other = network(), distil.with_colours(network())
+    for layer in other.layers:
+        layer.set_weights([weight + 4 for weight in layer.get_weights()])
+    before = [weight.copy() for layer in one.layers for weight in layer.get_weights()]
+    adapt.averaged(one, other, 0.25)
+    after = [weight for layer in one.layers for weight in layer.get_weights()]
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_allclose(new, old + 1, rtol=1e-5)
+
+
+def test_crops_of_a_piece_are_spread_over_it_and_silence_is_left_out(tmp_path):
+    import free_music
+
+    rate = 8000
+    sound = np.repeat(np.arange(1, 61) / 100, rate).astype("float32")
+    sound *= np.sin(2 * np.pi * 440 * np.arange(len(sound)) / rate)
+    sound[: 10 * rate] = 0
+    soundfile.write(tmp_path / "long.wav", sound, rate)
+    soundfile.write(tmp_path / "short.wav", sound[: 20 * rate], rate)
+    (tmp_path / "none.wav").write_text("not a sound")
+    rng = np.random.default_rng(0)
+    found = free_music.cut(tmp_path / "long.wav", rng)
+    assert 10 <= len(found) <= 11
+    for crop in found:
+        assert crop.shape == (80000,)
+        assert crop.dtype == np.int16
+        assert np.abs(crop.astype(int)).max() == pytest.approx(0.9 * 32767, abs=2)
+    assert free_music.cut(tmp_path / "short.wav", rng) == []
+    assert free_music.cut(tmp_path / "none.wav", rng) == []
+
+
+def test_syllables_lie_around_what_is_voiced_and_loud():
+    import sung_speech
+
+    frames = np.arange(200)
+    # Three vowels, of which the last is whispered.
+    loudness = 3.0 * np.cos(2 * np.pi * (frames - 30) / 60) - 3.0
+    f0 = np.where(frames < 125, 120.0, 0.0)
+    (first, second) = sung_speech.syllables_of(f0, loudness)
+    assert first[1] == pytest.approx(30, abs=1)
+    assert second[1] == pytest.approx(90, abs=1)
+    assert first[2] == pytest.approx(60, abs=4)
+    assert second[0] == pytest.approx(60, abs=4)
+
+
+@pytest.mark.parametrize("size", [0.8, 1.0, 1.25])
+def test_a_smaller_mouth_has_higher_formants(size):
+    import sung_speech
+
+    hertz = np.linspace(0, 8000, 513)
+    envelope = np.exp(-(((hertz - 1500) / 300) ** 2))[np.newaxis] + 1e-6
+    moved = sung_speech._resized(envelope, size)
+    assert hertz[moved[0].argmax()] == pytest.approx(1500 * size, abs=20)
+
+
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.stem)
 def test_every_command_of_a_recipe_can_be_called(card):
     import repeat_recipe
@@ -134,7 +274,7 @@ def test_every_command_of_a_recipe_can_be_called(card):
                     changed = importlib.import_module("hmic_keras.cli.train")._changed
                     changed(Recipe.load(told["recipe"]), {}, told["settings"] or [])
             case ["python", script, *options]:
-                part = options[:1] if options[0] == "train" else []
+                part = options[:1] if options[0] in ("train", "speak", "sing") else []
                 usage = subprocess.run(
                     [sys.executable, ROOT / script, *part, "--help"],
                     capture_output=True,

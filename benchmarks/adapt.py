@@ -1,0 +1,312 @@
+r"""Lets a trained network hear real music and more singers, and keeps what it knows.
+
+Two things that rendered stems lack are added. Real music has no labels; there the network
+learns what the teacher, a larger network or several, says of the clean recording, while it
+hears a worse copy of it (self-training with a noisy student: Xie et al., CVPR 2020); over half
+of it one more stem is laid, whose class is then present. And stems of `sung_speech.py` join
+those of the recipe; of their mixtures the network learns the mean of labels and the teacher's
+answers, of the voice the labels. At the end the weights are averaged with those before
+(Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022), which keeps the one
+and loses little of the other. What was found is in `docs/model-zoo.md`.
+
+    python benchmarks/adapt.py train quiet/model.keras --teacher wide/model.keras \
+        quiet/model.keras --weights 2 1 --corpora stems/* --sung sung/* --music music \
+        --out adapted/model.keras
+
+On two cores gathering the examples takes a quarter of an hour, an epoch five minutes. Stopped,
+it goes on after the last whole epoch when called again.
+
+`record` scores networks on the tests of `evaluate_zoo.py`, and writes
+`benchmarks/results/adaptation.json` and the table in `docs/model-zoo.md`.
+
+    python benchmarks/adapt.py record quiet/model.keras adapted/learned.keras \
+        adapted/model.keras --corrupted [--sets FOLDER] [--real FOLDER]
+"""
+
+import argparse
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "adaptation.json"
+DOCUMENT = ROOT / "docs" / "model-zoo.md"
+MARK = "adaptation"
+TITLES = ("before", "after {epochs} epochs", "weights of both, averaged")
+MIXTURES = RECORDINGS = 40_960
+FACTS = "examples.json"
+VOICE = "voice"
+MOST_OF_A_PACKAGE = 1500
+OVERLAID, OVERLAID_BY_VOICE = 0.5, 0.4
+SEED, MIXING_SEED, MUSIC_SEED = 11, 77, 5
+EPOCHS, LEARNING_RATE = 3, 4e-4
+# Share of the new weights in the average.
+SHARE = 0.5
+
+
+def main() -> None:
+    import evaluate_zoo
+    import retraining
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parts = parser.add_subparsers(dest="part", required=True)
+    learning, scoring = parts.add_parser("train"), parts.add_parser("record")
+    retraining.add_options(learning, recipe="hmic-base")
+    learning.add_argument("--teacher", nargs="+", required=True, help="one model or several")
+    learning.add_argument("--weights", nargs="+", type=float, help="of the teachers' logits")
+    learning.add_argument("--sung", nargs="+", required=True, help="of sung_speech.py")
+    learning.add_argument("--music", type=Path, required=True, help="of free_music.py")
+    learning.add_argument("--mixtures", type=int, default=MIXTURES)
+    learning.add_argument("--recordings", type=int, default=RECORDINGS)
+    learning.add_argument("--epochs", type=int, default=EPOCHS)
+    scoring.add_argument("networks", nargs=3, help="before, after, and the average of both")
+    evaluate_zoo.add_sets(scoring)
+    args = parser.parse_args()
+    {"train": train, "record": record}[args.part](args)
+
+
+def train(args: argparse.Namespace) -> None:
+    import distil
+    import keras
+
+    import hmic_keras as hk
+    from hmic_keras._files import read_json, write_json
+    from hmic_keras.export.precision import as_float32
+    from hmic_keras.recipe import Recipe
+
+    training = Recipe.load(args.recipe).training
+    network = as_float32(hk.load_model(args.network))
+    teachers = [as_float32(hk.load_model(path)) for path in args.teacher]
+    teacher = teachers[0]
+    if len(teachers) > 1:
+        teacher = hk.ensemble(teachers, weights=args.weights)
+    counts = [wanted // distil.BATCH * distil.BATCH for wanted in _asked(args)]
+    kept = args.out.parent / "examples"
+    asked = {"mixtures": counts[0], "recordings": counts[1], "recipe": args.recipe}
+    if not (kept / FACTS).exists():
+        bank, sung = both_banks(args.corpora, args.sung, network.taxonomy)
+        examples = Examples(network, teacher, training, bank, sung)
+        distil.write(
+            examples.all(args.music, *counts), sum(counts), network.taxonomy.levels, kept
+        )
+        # Written last: with it, what lies there is complete.
+        write_json(kept / FACTS, {**asked, "stems": len(bank), "sung": len(sung)})
+    facts = read_json(kept / FACTS)
+    if differing := sorted(name for name in asked if facts[name] != asked[name]):
+        raise SystemExit(
+            f"'{kept}' holds examples with another {', '.join(differing)}: {facts}. Give the "
+            "same again, or another --out."
+        )
+    keras.utils.set_random_seed(SEED)
+    student = distil.with_colours(network)
+    budget = dataclasses.replace(
+        training, epochs=args.epochs, learning_rate=LEARNING_RATE, **distil.BUDGET
+    )
+    losses = distil.learn(student, kept, budget, args.out.parent / "backup")
+    told = {name: network.manifest[name] for name in distil.KEPT if name in network.manifest}
+    settings = {"epochs": args.epochs, "learning_rate": LEARNING_RATE, "loss": losses}
+    told["training"] = {**told.get("training", {}), "adaptation": {**facts, **settings}}
+    student.update_manifest(**told, window_seconds=training.crop_seconds)
+    student.save(args.out.with_name("learned.keras"))
+    averaged(network, student, SHARE)
+    told["training"]["adaptation"]["share"] = SHARE
+    network.update_manifest(**told)
+    network.save(args.out)
+
+
+def _asked(args: argparse.Namespace) -> tuple[int, int]:
+    return args.mixtures, args.recordings
+
+
+def averaged(network: Any, other: Any, share: float) -> None:
+    """Moves a network's weights towards those of another, by `share` of the way."""
+    ends = {layer.name: layer.get_weights() for layer in other.layers}
+    for layer in network.layers:
+        if layer.weights and layer.name != "spec_augment":
+            pairs = zip(layer.get_weights(), ends[layer.name], strict=True)
+            layer.set_weights([(1 - share) * old + share * new for old, new in pairs])
+
+
+def both_banks(corpora: Any, sung: Any, taxonomy: Any) -> tuple[Any, np.ndarray]:
+    """Returns the stems of corpora and of singing together, and which are the latter."""
+    from sung_speech import TAXONOMY
+
+    from hmic_keras import Taxonomy
+    from hmic_keras.data.stems import StemBank, read_stems
+
+    first = read_stems(corpora, taxonomy)
+    second = read_stems(sung, Taxonomy.from_dict(TAXONOMY))
+    voice = taxonomy.index(taxonomy.levels[0])[VOICE]
+    bank = StemBank(
+        taxonomy,
+        first.sample_rate,
+        np.concatenate([first.audio, second.audio]),
+        np.concatenate([first.classes, np.where(second.classes >= 0, voice, -1)]),
+        np.concatenate([first.clips, second.clips + first.clips[-1] + 1]),
+    )
+    sings = np.flatnonzero(bank.classes == voice)
+    return bank, sings[sings >= len(first)]
+
+
+class Examples:
+    """What the student hears and is to answer.
+
+    Args:
+        network: Its spectrogram is kept.
+        teacher: Answers to what is clean.
+        training: How stems are mixed, and worse copies made.
+        bank: The stems.
+        sung: Which of them are of singing by a synthesizer.
+    """
+
+    def __init__(
+        self, network: Any, teacher: Any, training: Any, bank: Any, sung: np.ndarray
+    ) -> None:
+        import distil
+        import tensorflow as tf
+
+        from hmic_keras.training._fit_stems import augmentation
+        from hmic_keras.training._stem_mixer import StemMixer
+
+        taxonomy = network.taxonomy
+        fine, coarse = taxonomy.levels
+        self._bank, self._sung = bank, sung
+        self._batch = distil.BATCH
+        self._voice = taxonomy.index(fine)[VOICE]
+        # `(coarse, fine)`, True where a class belongs to a family.
+        self._families = np.asarray(taxonomy.mask(coarse, fine))
+        self._of_class = [
+            np.flatnonzero(bank.classes == one) for one in range(len(taxonomy.classes(fine)))
+        ]
+        settings = dataclasses.replace(training, batch_size=self._batch, seed=MIXING_SEED)
+        mixer = StemMixer.from_settings(bank, settings)
+        mixer.build()
+        worse = augmentation(settings, bank.sample_rate)
+        front = network.get_layer("log_mel_spectrogram")
+        self._mix = tf.function(lambda: mixer(None))
+        self._ask = tf.function(
+            lambda x: [teacher(x, training=False)[level] for level in (fine, coarse)]
+        )
+        self._hear = tf.function(lambda x: front(worse((x, {}), training=True)[0]))
+
+    def all(self, music: Path, mixtures: int, recordings: int) -> Iterator[tuple[Any, ...]]:
+        """Yields batches of spectrograms and of targets of both levels."""
+        for _ in range(mixtures // self._batch):
+            waveforms, labels = self._mix()
+            fine, coarse = [one.numpy() for one in self._ask(waveforms)]
+            yield self._hear(waveforms), *self.targets(labels.numpy(), fine, coarse)
+        rng = np.random.default_rng(MUSIC_SEED)
+        for crops in _music(music, recordings, self._batch, rng):
+            yield self._recordings(crops, rng)
+
+    def targets(
+        self, labels: np.ndarray, fine: np.ndarray, coarse: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the mean of labels and answers; of the voice the labels.
+
+        Args:
+            labels: Of the finest level, -1 where unobserved `(batch, fine)`.
+            fine: The teacher's answers `(batch, fine)`.
+            coarse: The same of the families `(batch, coarse)`.
+        """
+        known = labels >= 0
+        members = self._families[np.newaxis]
+        present = ((labels == 1)[:, np.newaxis] & members).any(axis=2)
+        observed = present | (known[:, np.newaxis] | ~members).all(axis=2)
+        found = []
+        voices = np.zeros(labels.shape[1], bool)
+        voices[self._voice] = True
+        for truth, seen, answers, voice in (
+            (labels, known, fine, voices),
+            (present, observed, coarse, self._families[:, self._voice]),
+        ):
+            share = np.where(voice, 1.0, 0.5) * seen
+            found.append(share * truth + (1.0 - share) * answers)
+        return found[0], found[1]
+
+    def _recordings(self, crops: np.ndarray, rng: np.random.Generator) -> tuple[Any, ...]:
+        import tensorflow as tf
+
+        waveforms = crops.astype("float32") / 32767
+        waveforms *= 10 ** rng.uniform(-1.0, 0.0, (len(crops), 1)).astype("float32")
+        waveforms *= np.float32(10 ** rng.uniform(-0.3, 0.0))
+        fine, coarse = [one.numpy() for one in self._ask(tf.constant(waveforms))]
+        for row in np.flatnonzero(rng.random(len(crops)) < OVERLAID):
+            by_voice = rng.random() < OVERLAID_BY_VOICE
+            one = self._voice if by_voice else rng.integers(len(self._of_class))
+            stem = self._stem(one, waveforms.shape[1], rng)
+            power = float(np.sqrt(np.mean(stem**2)))
+            loud = np.mean(np.abs(stem) > 0.02 * np.abs(stem).max())
+            if power < 3e-3 or loud < 0.2:
+                continue
+            beside = float(np.sqrt(np.mean(waveforms[row] ** 2)))
+            waveforms[row] += stem * np.float32(beside / power * 10 ** rng.uniform(-0.3, 0.5))
+            fine[row, one] = 1.0
+            coarse[row, self._families[:, one]] = 1.0
+        waveforms /= np.maximum(np.abs(waveforms).max(axis=1, keepdims=True), 1.0)
+        return self._hear(tf.constant(waveforms)), fine, coarse
+
+    def _stem(self, one: int, samples: int, rng: np.random.Generator) -> np.ndarray:
+        stems = self._sung if one == self._voice else self._of_class[one]
+        sound = self._bank.audio[rng.choice(stems)].reshape(-1)
+        start = rng.integers(0, len(sound) - samples + 1)
+        return sound[start : start + samples].astype("float32") / 32768
+
+
+def _music(
+    folder: Path, count: int, batch: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Yields crops in random order, again and again, of no package more than the most."""
+    import pandas as pd
+
+    crops = np.load(folder / "crops.npy", mmap_mode="r")
+    packages = pd.read_csv(folder / "crops.csv")["package"].to_numpy()
+    some = [
+        rng.permutation(np.flatnonzero(packages == package))[:MOST_OF_A_PACKAGE]
+        for package in sorted(set(packages))
+    ]
+    chosen = np.concatenate(some)
+    rounds = [rng.permutation(chosen) for _ in range(count // len(chosen) + 1)]
+    order = np.concatenate(rounds)[:count]
+    for start in range(0, count, batch):
+        yield crops[order[start : start + batch]]
+
+
+def record(args: argparse.Namespace) -> None:
+    import distil
+    import documents
+    import evaluate_zoo
+
+    from hmic_keras import load_model
+    from hmic_keras._files import write_json
+
+    models = [load_model(path) for path in args.networks]
+    sets = evaluate_zoo.test_sets(models[0].taxonomy, args)
+    settings = models[2].manifest["training"]["adaptation"]
+    rows: list[dict[str, Any]] = []
+    for model, title in zip(models, TITLES, strict=True):
+        scores = evaluate_zoo.probabilities(model, sets)
+        row = distil.row_of(title.format(**settings), model, sets, scores)
+        if not rows:
+            first = scores
+        else:
+            row["gain"] = {
+                test: evaluate_zoo.lead(clips, scores[test], first[test])
+                for test, clips in sets.items()
+            }
+        rows.append(row)
+    write_json(RESULTS, {"settings": settings, "rows": rows})
+    documents.put(DOCUMENT, MARK, distil.table(rows))
+    print(distil.table(rows))
+
+
+if __name__ == "__main__":
+    main()
