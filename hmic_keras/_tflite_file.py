@@ -38,7 +38,8 @@ def with_files(content: bytes, manifest: Mapping[str, Any]) -> bytes:
         manifest: The manifest, with `class_order`; the checksum of `content` is added.
     """
     manifest = {**manifest, CONTENT_SHA256: hashlib.sha256(content).hexdigest()}
-    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
+    # Compact, since the files are stored as they are and an app carries every byte.
+    text = json.dumps(manifest, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     files = {
         MANIFEST: text,
         CHECKSUM: checksum_line(text.encode("utf-8"), MANIFEST),
