@@ -40,7 +40,6 @@ DOCUMENT = ROOT / "docs" / "model-zoo.md"
 MARK = "adaptation"
 TITLES = ("before", "after {epochs} epochs", "weights of both, averaged")
 MIXTURES = RECORDINGS = 40_960
-FACTS = "examples.json"
 VOICE = "voice"
 MOST_OF_A_PACKAGE = 1500
 OVERLAID, OVERLAID_BY_VOICE = 0.5, 0.4
@@ -78,7 +77,7 @@ def train(args: argparse.Namespace) -> None:
     import keras
 
     import hmic_keras as hk
-    from hmic_keras._files import read_json, write_json
+    from hmic_keras._files import write_json
     from hmic_keras.export.precision import as_float32
     from hmic_keras.recipe import Recipe
 
@@ -88,23 +87,26 @@ def train(args: argparse.Namespace) -> None:
     teacher = teachers[0]
     if len(teachers) > 1:
         teacher = hk.ensemble(teachers, weights=args.weights)
-    counts = [wanted // distil.BATCH * distil.BATCH for wanted in _asked(args)]
+    wanted = (args.mixtures, args.recordings)
+    counts = [one // distil.BATCH * distil.BATCH for one in wanted]
     kept = args.out.parent / "examples"
-    asked = {"mixtures": counts[0], "recordings": counts[1], "recipe": args.recipe}
-    if not (kept / FACTS).exists():
+    asked = {
+        "mixtures": counts[0],
+        "recordings": counts[1],
+        "recipe": args.recipe,
+        "teacher": [args.teacher, args.weights],
+    }
+    if not (kept / distil.FACTS).exists():
         bank, sung = both_banks(args.corpora, args.sung, network.taxonomy)
         examples = Examples(network, teacher, training, bank, sung)
         distil.write(
             examples.all(args.music, *counts), sum(counts), network.taxonomy.levels, kept
         )
         # Written last: with it, what lies there is complete.
-        write_json(kept / FACTS, {**asked, "stems": len(bank), "sung": len(sung)})
-    facts = read_json(kept / FACTS)
-    if differing := sorted(name for name in asked if facts[name] != asked[name]):
-        raise SystemExit(
-            f"'{kept}' holds examples with another {', '.join(differing)}: {facts}. Give the "
-            "same again, or another --out."
-        )
+        write_json(kept / distil.FACTS, {**asked, "stems": len(bank), "sung": len(sung)})
+    facts = distil.facts_of(kept, asked)
+    # Paths, which say nothing on another machine.
+    del facts["teacher"]
     keras.utils.set_random_seed(SEED)
     student = distil.with_colours(network)
     budget = dataclasses.replace(
@@ -120,10 +122,6 @@ def train(args: argparse.Namespace) -> None:
     told["training"]["adaptation"]["share"] = SHARE
     network.update_manifest(**told)
     network.save(args.out)
-
-
-def _asked(args: argparse.Namespace) -> tuple[int, int]:
-    return args.mixtures, args.recordings
 
 
 def averaged(network: Any, other: Any, share: float) -> None:

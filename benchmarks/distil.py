@@ -75,7 +75,7 @@ def train(args: argparse.Namespace) -> None:
     import keras
 
     from hmic_keras import load_model
-    from hmic_keras._files import read_json, write_json
+    from hmic_keras._files import write_json
     from hmic_keras.recipe import Recipe
 
     training = Recipe.load(args.recipe).training
@@ -90,12 +90,7 @@ def train(args: argparse.Namespace) -> None:
         keep(heard, count * args.parts, network, teacher, kept)
         # Written last: with it, what lies there is complete.
         write_json(kept / FACTS, {**asked, "stems": sum(sizes)})
-    facts = read_json(kept / FACTS)
-    if differing := sorted(name for name in asked if facts[name] != asked[name]):
-        raise SystemExit(
-            f"'{kept}' holds mixtures made with another {', '.join(differing)}: {facts}. Give "
-            "the same again, or another --out."
-        )
+    facts = facts_of(kept, asked)
     keras.utils.set_random_seed(SEED)
     student = with_colours(network)
     budget = dataclasses.replace(
@@ -114,6 +109,23 @@ def train(args: argparse.Namespace) -> None:
     }
     student.update_manifest(**told, window_seconds=training.crop_seconds)
     student.save(args.out)
+
+
+def facts_of(kept: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """Returns what is known of the examples in a folder.
+
+    Raises:
+        SystemExit: If they were not made as is asked now.
+    """
+    from hmic_keras._files import read_json
+
+    facts: dict[str, Any] = read_json(kept / FACTS)
+    if differing := sorted(name for name in asked if facts[name] != asked[name]):
+        raise SystemExit(
+            f"'{kept}' holds examples made with another {', '.join(differing)}: {facts}. Give "
+            "the same again, or another --out."
+        )
+    return facts
 
 
 def _heard(
