@@ -13,14 +13,20 @@ and loses little of the other. What was found is in `docs/model-zoo.md`.
         quiet/model.keras --weights 2 1 --corpora stems/* --sung sung/* --music music \
         --out adapted/model.keras
 
-On two cores gathering the examples takes a quarter of an hour, an epoch five minutes. Stopped,
-it goes on after the last whole epoch when called again.
+On two cores gathering the examples takes a quarter of an hour, an epoch of `hmic-mobile` five
+minutes. Stopped, it goes on after the last whole epoch when called again; another network can
+learn from the same `--examples`. With `--biases` only biases and classifiers learn, and after
+them the classifiers alone, while batch normalisation keeps its statistics: one percent of the
+weights, so that an update of a model that is shipped is small (Ben Zaken, Goldberg and
+Ravfogel, "BitFit", ACL 2022).
 
-`record` scores networks on the tests of `evaluate_zoo.py`, and writes
-`benchmarks/results/adaptation.json` and the table in `docs/model-zoo.md`.
+`record` scores what was before, what learned, and the average, each of one network or of
+several as one, on the tests of `evaluate_zoo.py`. It writes
+`benchmarks/results/adaptation.json` and a table in `docs/model-zoo.md`.
 
-    python benchmarks/adapt.py record quiet/model.keras adapted/learned.keras \
-        adapted/model.keras --corrupted [--sets FOLDER] [--real FOLDER]
+    python benchmarks/adapt.py record --name hmic-mobile --before quiet/model.keras \
+        --learned adapted/learned.keras --averaged adapted/model.keras \
+        --corrupted [--sets FOLDER] [--real FOLDER]
 """
 
 import argparse
@@ -38,13 +44,18 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "adaptation.json"
 DOCUMENT = ROOT / "docs" / "model-zoo.md"
 MARK = "adaptation"
-TITLES = ("before", "after {epochs} epochs", "weights of both, averaged")
+STATES = {
+    "before": "before",
+    "learned": "after {epochs} epochs",
+    "averaged": "weights of both, averaged",
+}
 MIXTURES = RECORDINGS = 40_960
 VOICE = "voice"
 MOST_OF_A_PACKAGE = 1500
 OVERLAID, OVERLAID_BY_VOICE = 0.5, 0.4
 SEED, MIXING_SEED, MUSIC_SEED = 11, 77, 5
 EPOCHS, LEARNING_RATE = 3, 4e-4
+CLASSIFIER_EPOCHS, CLASSIFIER_RATE = 10, 5e-4
 # Share of the new weights in the average.
 SHARE = 0.5
 
@@ -63,10 +74,18 @@ def main() -> None:
     learning.add_argument("--weights", nargs="+", type=float, help="of the teachers' logits")
     learning.add_argument("--sung", nargs="+", required=True, help="of sung_speech.py")
     learning.add_argument("--music", type=Path, required=True, help="of free_music.py")
+    learning.add_argument(
+        "--examples", type=Path, help="where they are kept (default: next to --out)"
+    )
     learning.add_argument("--mixtures", type=int, default=MIXTURES)
     learning.add_argument("--recordings", type=int, default=RECORDINGS)
     learning.add_argument("--epochs", type=int, default=EPOCHS)
-    scoring.add_argument("networks", nargs=3, help="before, after, and the average of both")
+    learning.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
+    learning.add_argument("--biases", action="store_true", help="only they and classifiers")
+    scoring.add_argument("--name", required=True, help="of the model of the zoo")
+    for state in STATES:
+        scoring.add_argument(f"--{state}", nargs="+", required=True, help="one or several")
+    scoring.add_argument("--weights", nargs="+", type=float, help="of several networks")
     evaluate_zoo.add_sets(scoring)
     args = parser.parse_args()
     {"train": train, "record": record}[args.part](args)
@@ -74,22 +93,18 @@ def main() -> None:
 
 def train(args: argparse.Namespace) -> None:
     import distil
+    import evaluate_zoo
     import keras
 
-    import hmic_keras as hk
     from hmic_keras._files import write_json
-    from hmic_keras.export.precision import as_float32
     from hmic_keras.recipe import Recipe
 
     training = Recipe.load(args.recipe).training
-    network = as_float32(hk.load_model(args.network))
-    teachers = [as_float32(hk.load_model(path)) for path in args.teacher]
-    teacher = teachers[0]
-    if len(teachers) > 1:
-        teacher = hk.ensemble(teachers, weights=args.weights)
+    network = evaluate_zoo.joint([args.network])
+    teacher = evaluate_zoo.joint(args.teacher, args.weights)
     wanted = (args.mixtures, args.recordings)
     counts = [one // distil.BATCH * distil.BATCH for one in wanted]
-    kept = args.out.parent / "examples"
+    kept = args.examples or args.out.parent / "examples"
     asked = {
         "mixtures": counts[0],
         "recordings": counts[1],
@@ -109,19 +124,87 @@ def train(args: argparse.Namespace) -> None:
     del facts["teacher"]
     keras.utils.set_random_seed(SEED)
     student = distil.with_colours(network)
+    if args.biases:
+        teach_biases(student)
     budget = dataclasses.replace(
-        training, epochs=args.epochs, learning_rate=LEARNING_RATE, **distil.BUDGET
+        training, epochs=args.epochs, learning_rate=args.learning_rate, **distil.BUDGET
     )
     losses = distil.learn(student, kept, budget, args.out.parent / "backup")
+    classifiers = fit_classifiers(student, kept) if args.biases else None
     told = {name: network.manifest[name] for name in distil.KEPT if name in network.manifest}
-    settings = {"epochs": args.epochs, "learning_rate": LEARNING_RATE, "loss": losses}
+    settings = {
+        "only_biases": args.biases,
+        "epochs": args.epochs,
+        "learning_rate": args.learning_rate,
+        "loss": losses,
+        "classifiers": classifiers,
+    }
     told["training"] = {**told.get("training", {}), "adaptation": {**facts, **settings}}
     student.update_manifest(**told, window_seconds=training.crop_seconds)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     student.save(args.out.with_name("learned.keras"))
     averaged(network, student, SHARE)
     told["training"]["adaptation"]["share"] = SHARE
     network.update_manifest(**told)
     network.save(args.out)
+
+
+def teach_biases(network: Any) -> None:
+    """Lets nothing but biases and classifiers learn, with the batch statistics as they are."""
+    from hmic_keras.layers import BatchNormalization
+
+    def with_known_statistics(layer: Any) -> Any:
+        return lambda x, training=None, mask=None: type(layer).call(layer, x, False, mask)
+
+    for layer in network.layers:
+        if isinstance(layer, BatchNormalization):
+            layer.call = with_known_statistics(layer)
+        if not layer.name.endswith("_logits"):
+            for weight in layer.trainable_weights:
+                weight.trainable = weight.name in ("beta", "bias")
+
+
+def fit_classifiers(network: Any, folder: Path) -> dict[str, Any]:
+    """Fits the classifiers alone, on features of the examples as they are.
+
+    In `distil.learn` parts of an example are masked and its colour is changed, and dropout is
+    on, which is right for a network that is to learn more than is needed here.
+
+    Returns:
+        Settings, and the first and last loss of each level.
+    """
+    import distil
+    import keras
+    import retraining
+
+    levels, size = network.taxonomy.levels, distil.BATCH
+    spectrograms = np.load(folder / "spectrogram.npy", mmap_mode="r")
+    batches = (
+        spectrograms[at : at + size].astype("float32")
+        for at in range(0, len(spectrograms), size)
+    )
+    start = network.get_layer("log_mel_spectrogram").output
+    trunk = keras.Model(start, network.get_layer(f"{levels[0]}_logits").input)
+    (features,) = retraining.features_of(trunk, batches)
+    found: dict[str, Any] = {"epochs": CLASSIFIER_EPOCHS, "learning_rate": CLASSIFIER_RATE}
+    steps = CLASSIFIER_EPOCHS * (len(features) // size)
+    for level in levels:
+        layer = network.get_layer(f"{level}_logits")
+        model = retraining.by_itself(layer, features.shape[1:])
+        keras.utils.set_random_seed(0)
+        model.compile(
+            keras.optimizers.Adam(
+                keras.optimizers.schedules.CosineDecay(CLASSIFIER_RATE, steps)
+            ),
+            keras.losses.BinaryCrossentropy(from_logits=True),
+        )
+        targets = np.load(folder / f"{level}.npy").astype("float32")
+        history = model.fit(
+            features, targets, batch_size=size, epochs=CLASSIFIER_EPOCHS, verbose=0
+        ).history["loss"]
+        layer.set_weights(model.get_weights())
+        found[level] = [round(float(history[index]), 5) for index in (0, -1)]
+    return found
 
 
 def averaged(network: Any, other: Any, share: float) -> None:
@@ -283,16 +366,16 @@ def record(args: argparse.Namespace) -> None:
     import documents
     import evaluate_zoo
 
-    from hmic_keras import load_model
-    from hmic_keras._files import write_json
+    from hmic_keras._files import read_json, write_json
 
-    models = [load_model(path) for path in args.networks]
-    sets = evaluate_zoo.test_sets(models[0].taxonomy, args)
-    settings = models[2].manifest["training"]["adaptation"]
+    models = {state: evaluate_zoo.joint(getattr(args, state), args.weights) for state in STATES}
+    sets = evaluate_zoo.test_sets(models["before"].taxonomy, args)
+    told = models["averaged"].manifest["training"]
+    settings = [one["adaptation"] for one in told.get("members", [told])]
     rows: list[dict[str, Any]] = []
-    for model, title in zip(models, TITLES, strict=True):
+    for state, model in models.items():
         scores = evaluate_zoo.probabilities(model, sets)
-        row = distil.row_of(title.format(**settings), model, sets, scores)
+        row = distil.row_of(STATES[state].format(**settings[0]), model, sets, scores)
         if not rows:
             first = scores
         else:
@@ -301,8 +384,9 @@ def record(args: argparse.Namespace) -> None:
                 for test, clips in sets.items()
             }
         rows.append(row)
-    write_json(RESULTS, {"settings": settings, "rows": rows})
-    documents.put(DOCUMENT, MARK, distil.table(rows))
+    known = read_json(RESULTS) if RESULTS.exists() else {}
+    write_json(RESULTS, {**known, args.name: {"settings": settings, "rows": rows}})
+    documents.put(DOCUMENT, f"{MARK}-{args.name}", distil.table(rows))
     print(distil.table(rows))
 
 

@@ -2,13 +2,16 @@
 
     python benchmarks/build_zoo.py MODEL... [--weights W...] --about CARD.yaml
         --validation labels.csv... --out FOLDER [--sets FOLDER] [--real FOLDER] [--corrupted]
-        [--shifted] [--stand-in MODEL...] [--tolerance 0.008]
+        [--shifted] [--stand-in MODEL... | --calibration-of MODEL] [--tolerance 0.008]
         [--formats keras,savedmodel,float16,dynamic_int8]
 
 Several models become an ensemble, the mean of their logits, by `--weights`. Calibrates the
 model and chooses its thresholds on the validation clips (more than one table may be given),
 scores it on the test sets of `evaluate_zoo.py`, exports it, and writes the model card. What the
 model learned from must not be among the validation clips.
+
+What a stand-in says depends on it and the clips alone, so an update of a published model can
+take calibration and thresholds from that model (`--calibration-of`).
 """
 
 import argparse
@@ -37,35 +40,39 @@ def main() -> None:
     parser.add_argument(
         "--shifted", action="store_true", help="calibrate on bad copies of the clips, too"
     )
-    parser.add_argument(
-        "--stand-in",
-        nargs="+",
-        help="calibrate by models that never heard such clips",
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--stand-in", nargs="+", help="calibrate by models that never heard such clips"
+    )
+    source.add_argument(
+        "--calibration-of", help="a published model, whose calibration and thresholds to take"
     )
     parser.add_argument("--tolerance", type=float, help="of dynamic_int8")
     parser.add_argument("--formats", default="keras,savedmodel,float16,dynamic_int8")
     arguments = parser.parse_args()
-    from hmic_keras import ensemble, load_model
+    from hmic_keras import load_model
+    from hmic_keras.calibration import Calibration, calibrated
     from hmic_keras.data.sources.folder import LabelledClips
     from hmic_keras.publishing import About, calibrate, publish
 
-    def joint(names, weights=None):
-        models = [load_model(name) for name in names]
-        name = Path(arguments.out).name.replace("-", "_")
-        return models[0] if len(models) == 1 else ensemble(models, weights=weights, name=name)
-
-    model = joint(arguments.models, arguments.weights)
+    name = Path(arguments.out).name
+    model = evaluate_zoo.joint(arguments.models, arguments.weights, name.replace("-", "_"))
     tests = evaluate_zoo.test_sets(model.taxonomy, arguments)
     validation = joined(arguments.validation, model.taxonomy)
-    heard = validation
-    if arguments.shifted:
-        # Answers are less sure on sound unlike that of training; so they should say.
-        tables = b"".join(Path(table).read_bytes() for table in arguments.validation)
-        place = arguments.sets / f"shifted-{hashlib.sha256(tables).hexdigest()[:12]}"
-        bad = evaluate_zoo.corrupted(validation, place, seed=1)
-        heard = LabelledClips.joined([validation, bad])
-    stand_in = None if arguments.stand_in is None else joint(arguments.stand_in)
-    model = calibrate(model, heard, stand_in=stand_in)
+    if arguments.calibration_of is not None:
+        known = load_model(arguments.calibration_of).manifest
+        model = calibrated(model, Calibration(**known["calibration"]))
+        model.update_manifest(thresholds=known["thresholds"])
+    else:
+        heard = validation
+        if arguments.shifted:
+            # Answers are less sure on sound unlike that of training; so they should say.
+            tables = b"".join(Path(table).read_bytes() for table in arguments.validation)
+            place = arguments.sets / f"shifted-{hashlib.sha256(tables).hexdigest()[:12]}"
+            bad = evaluate_zoo.corrupted(validation, place, seed=1)
+            heard = LabelledClips.joined([validation, bad])
+        stand_in = arguments.stand_in and evaluate_zoo.joint(arguments.stand_in)
+        model = calibrate(model, heard, stand_in=stand_in)
     results = publish(
         model,
         arguments.out,
@@ -77,7 +84,7 @@ def main() -> None:
         formats=arguments.formats.split(","),
         tolerance=arguments.tolerance and {"dynamic_int8": arguments.tolerance},
     )
-    evaluate_zoo.show(Path(arguments.out).name, results["tests"])
+    evaluate_zoo.show(name, results["tests"])
     print(results["silence"])
 
 

@@ -81,6 +81,15 @@ def labelled_folder(folder: Path, taxonomy):
     return LabelledClips(taxonomy, tuple(paths), {finest: np.array(labels)})
 
 
+def joint(names, weights=None, name="hmic_ensemble"):
+    """Returns a model in float32; of several, one that answers by the mean of their logits."""
+    from hmic_keras import ensemble, load_model
+    from hmic_keras.export.precision import as_float32
+
+    models = [as_float32(load_model(each)) for each in names]
+    return models[0] if len(models) == 1 else ensemble(models, weights=weights, name=name)
+
+
 def add_sets(parser) -> None:
     """Adds the options that say which test sets there are."""
     parser.add_argument("--sets", type=Path, default=SCRATCH, help="where rendered sets lie")

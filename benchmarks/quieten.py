@@ -48,8 +48,8 @@ def main() -> None:
     drawn = retraining.mixtures(
         bank, training, seed=training.seed + 1, count=MIXTURES, batch=BATCH
     )
-    heard = _features(features, drawn)
-    quiet = _features(features, _silence(window, bank.sample_rate))
+    heard = retraining.features_of(features, drawn)
+    quiet = retraining.features_of(features, _silence(window, bank.sample_rate))
     for layer, music, nothing in zip(classifiers, heard, quiet, strict=True):
         first, last = _teach(layer, music, nothing)
         print(f"{layer.name}: one of 200 silent windows exceeded {first:.3f}, now {last:.3f}")
@@ -73,25 +73,15 @@ def _silence(window: int, rate: int) -> Any:
         yield np.stack([one(index) for index in range(start, start + BATCH)]).astype("float32")
 
 
-def _features(features: Any, batches: Any) -> list[np.ndarray]:
-    import tensorflow as tf
-
-    compute = tf.function(lambda x: features(x, training=False))
-    found = [[np.asarray(one) for one in compute(batch)] for batch in batches]
-    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
-
-
 def _teach(layer: Any, music: np.ndarray, nothing: np.ndarray) -> tuple[float, float]:
     """Fits one classifier and returns how high it answers to nothing, before and after.
 
     That is what one of 200 such windows exceeds.
     """
     import keras
+    import retraining
 
-    given = keras.Input(music.shape[1:])
-    copy = type(layer).from_config({**layer.get_config(), "name": "copy"})
-    logits = keras.Model(given, copy(given))
-    copy.set_weights(layer.get_weights())
+    logits = retraining.by_itself(layer, music.shape[1:])
 
     def answers(x: np.ndarray) -> np.ndarray:
         return np.asarray(keras.ops.sigmoid(logits.predict(x, batch_size=512, verbose=0)))
@@ -110,7 +100,7 @@ def _teach(layer: Any, music: np.ndarray, nothing: np.ndarray) -> tuple[float, f
     )
     epochs = max(1, round(STEPS * 256 / len(inputs)))
     logits.fit(inputs, wanted, sample_weight=weights, batch_size=256, epochs=epochs, verbose=0)
-    layer.set_weights(copy.get_weights())
+    layer.set_weights(logits.get_weights())
     return first, boldest()
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,27 @@ def mixtures(
 
     for _ in range(count // batch):
         yield one().numpy()
+
+
+def features_of(model: Any, batches: Iterable[Any]) -> list[np.ndarray]:
+    """Returns each of a model's outputs for all batches."""
+    import keras
+    import tensorflow as tf
+
+    compute = tf.function(lambda x: model(x, training=False))
+    found = [[np.asarray(one) for one in keras.tree.flatten(compute(b))] for b in batches]
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+
+def by_itself(layer: Any, shape: tuple[int, ...]) -> Any:
+    """Returns a model of nothing but a copy of a layer, for inputs of a shape."""
+    import keras
+
+    given = keras.Input(shape)
+    copy = type(layer).from_config({**layer.get_config(), "name": "copy"})
+    model = keras.Model(given, copy(given))
+    copy.set_weights(layer.get_weights())
+    return model
 
 
 def rebuilt(network: Any, method: str, method_options: Any, **options: Any) -> Any:

@@ -209,6 +209,41 @@ def test_weights_are_averaged_layer_by_layer():
         np.testing.assert_allclose(new, old + 1, rtol=1e-5)
 
 
+def test_only_biases_and_classifiers_learn_in_a_small_update(tmp_path, monkeypatch):
+    import adapt
+    import distil
+
+    monkeypatch.setattr(distil, "BATCH", 8)
+    x = waveforms(16)
+    distil.keep(iter([x[:8], x[8:]]), 16, network(), network(), tmp_path / "examples")
+    student = distil.with_colours(network())
+    student.get_layer("fine_logits").set_weights(
+        [np.zeros_like(w) for w in student.get_layer("fine_logits").get_weights()]
+    )
+    adapt.teach_biases(student)
+    before = {weight.path: np.asarray(weight) for weight in student.weights}
+    config = dataclasses.replace(Recipe.load("hmic-base").training, epochs=5)
+    losses = distil.learn(student, tmp_path / "examples", config, tmp_path / "backup")
+    assert losses[-1] < losses[0]
+    logits = {path: np.asarray(w) for w in student.weights if "_logits/" in (path := w.path)}
+    found = adapt.fit_classifiers(student, tmp_path / "examples")
+    assert found["fine"][1] < found["fine"][0]
+    for weight in student.weights:
+        if weight.path in logits:
+            assert (np.asarray(weight) != logits[weight.path]).any()
+    after = {weight.path: np.asarray(weight) for weight in student.weights}
+    moved = {path for path, old in before.items() if (old != after[path]).any()}
+    assert {path for path in moved if "_logits/" not in path} == {
+        path for path in before if path.endswith("/beta")
+    }
+    assert len([path for path in moved if "_logits/" in path]) == 4
+    # What is saved answers as what learned.
+    student.save(tmp_path / "model.keras")
+    np.testing.assert_allclose(
+        load_model(tmp_path / "model.keras")(x)["fine"], student(x)["fine"], atol=1e-6
+    )
+
+
 def test_crops_of_a_piece_are_spread_over_it_and_silence_is_left_out(tmp_path):
     import free_music
 
