@@ -13,12 +13,13 @@ and loses little of the other. What was found is in `docs/model-zoo.md`.
         quiet/model.keras --weights 2 1 --corpora stems/* --sung sung/* --music music \
         --out adapted/model.keras
 
-On two cores gathering the examples takes a quarter of an hour, an epoch of `hmic-mobile` five
-minutes. Stopped, it goes on after the last whole epoch when called again; another network can
-learn from the same `--examples`. With `--biases` only biases and classifiers learn, and after
-them the classifiers alone, while batch normalisation keeps its statistics: one percent of the
-weights, so that an update of a model that is shipped is small (Ben Zaken, Goldberg and
-Ravfogel, "BitFit", ACL 2022).
+On two cores gathering the examples takes a quarter of an hour to an hour, an epoch of
+`hmic-mobile` five minutes or more, one of the wide network several times that. Stopped, it goes
+on after the last whole epoch when called again; another network can learn from the same
+`--examples`. With `--biases` only biases and classifiers learn, and after them the classifiers
+alone, while batch normalisation keeps its statistics: one percent of the weights, so that an
+update of a model that is shipped is small (Ben Zaken, Goldberg and Ravfogel, "BitFit", ACL
+2022).
 
 `record` scores what was before, what learned, and the average, each of one network or of
 several as one, on the tests of `evaluate_zoo.py`. It writes

@@ -11,7 +11,8 @@ scores it on the test sets of `evaluate_zoo.py`, exports it, and writes the mode
 model learned from must not be among the validation clips.
 
 What a stand-in says depends on it and the clips alone, so an update of a published model can
-take calibration and thresholds from that model (`--calibration-of`).
+take calibration and thresholds from that model (`--calibration-of`), those raised for silence
+included; how the update answers to silence is measured anew.
 """
 
 import argparse
@@ -50,6 +51,8 @@ def main() -> None:
     parser.add_argument("--tolerance", type=float, help="of dynamic_int8")
     parser.add_argument("--formats", default="keras,savedmodel,float16,dynamic_int8")
     arguments = parser.parse_args()
+    if arguments.shifted and arguments.calibration_of is not None:
+        parser.error("--shifted changes nothing where --calibration-of is given")
     from hmic_keras import load_model
     from hmic_keras.calibration import Calibration, calibrated
     from hmic_keras.data.sources.folder import LabelledClips
@@ -61,6 +64,8 @@ def main() -> None:
     validation = joined(arguments.validation, model.taxonomy)
     if arguments.calibration_of is not None:
         known = load_model(arguments.calibration_of).manifest
+        if "calibration" not in known:
+            parser.error(f"--calibration-of: {arguments.calibration_of} is not calibrated")
         model = calibrated(model, Calibration(**known["calibration"]))
         model.update_manifest(thresholds=known["thresholds"])
     else:
