@@ -32,6 +32,7 @@ from hmic_keras.evaluation._baselines import PerClassBaseline
 from hmic_keras.evaluation._networks import _Best
 from hmic_keras.evaluation._trials import digest
 
+pytestmark = pytest.mark.xdist_group("compare")
 TREE = Taxonomy.from_dict(
     {
         "levels": ["fine", "mid", "top"],

@@ -12,6 +12,7 @@ from hmic_keras.config import TrainConfig
 from hmic_keras.errors import HmicError, ModelError
 from hmic_keras.models import build_model
 
+pytestmark = pytest.mark.xdist_group("frozen_features")
 SMALL = {
     "timbral_filters": 2,
     "temporal_filters": 2,

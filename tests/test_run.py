@@ -22,6 +22,7 @@ from hmic_keras.errors import HmicError, LabelError, ModelError
 from hmic_keras.recipe import Recipe
 from hmic_keras.training import _run
 
+pytestmark = pytest.mark.xdist_group("run")
 ROOT = Path(hk.__file__).parent.parent
 # Everything that has a state of its own: averages, masks, mixing, early stopping, sampling.
 RECIPE = Recipe(

@@ -304,3 +304,13 @@ def test_no_exception_is_caught_blindly():
         return blind and not raises
 
     assert places(matches) == []
+
+
+@pytest.mark.xdist_group("one_process")
+def test_tests_of_a_group_stay_in_one_process(request):
+    if not getattr(request.config.option, "loadgroup", False):
+        pytest.skip("only with several processes and --dist loadgroup")
+    # Where they do not, nothing else fails, and the costly fixtures are made in every process.
+    assert request.node.nodeid.endswith("@one_process"), (
+        "this pytest-xdist does not group with this pytest; install what setup.cfg asks for"
+    )

@@ -65,9 +65,9 @@ def test_quietening_keeps_what_is_said_of_music(monkeypatch):
     # Few weights have a long way to go.
     monkeypatch.setattr(quieten, "LEARNING_RATE", 1e-2)
     rng = np.random.default_rng(0)
-    music = rng.normal(size=(600, 12)).astype("float32")
+    music = rng.normal(size=(6000, 12)).astype("float32")
     music[:, 0] = 0.0  # what nothing but noise has
-    nothing = (0.1 * rng.normal(size=(200, 12)) + 3 * np.eye(12)[0]).astype("float32")
+    nothing = (0.1 * rng.normal(size=(2000, 12)) + 3 * np.eye(12)[0]).astype("float32")
     inputs = keras.Input((12,))
     layer = keras.layers.Dense(3, name="fine_logits")
     model = keras.Model(inputs, layer(inputs))
