@@ -221,6 +221,7 @@ def test_without_patience_all_of_training_and_validation_part_is_fitted(tmp_path
     assert fixed.trials["multitask"][0]["validation"] is None
 
 
+@pytest.mark.slow
 def test_other_tests_are_scored_as_a_test_of_their_own_would_be(data, tmp_path):
     away = draw(50, 7, 0.1)
     several = FeatureSplits(
@@ -271,6 +272,7 @@ def test_other_tests_need_a_name_that_can_stand_before_a_measure(data, name):
         FeatureSplits("signs", data.train, data.test, other_tests={name: data.test})
 
 
+@pytest.mark.slow
 def test_inner_classes_are_scored_by_themselves_where_labels_end_at_one(tmp_path):
     ends = TREE.close_labels(
         {"fine": [[0, 0, 0], [1, 0, 0]], "mid": [[1, 0, 0], [1, 0, 0]], "top": [[1, 0]] * 2}
@@ -294,7 +296,9 @@ def test_inner_classes_are_scored_by_themselves_where_labels_end_at_one(tmp_path
         assert bool(sizes["gmp"] > sizes["by_rule"]) is bool(expected)
 
 
-@pytest.mark.parametrize("backbone", ["conv", "MobileNetV3Small"])
+@pytest.mark.parametrize(
+    "backbone", ["conv", pytest.param("MobileNetV3Small", marks=pytest.mark.slow)]
+)
 def test_networks_on_spectrograms_are_trained_end_to_end(tmp_path, backbone):
     random = np.random.default_rng(0)
 
@@ -318,6 +322,7 @@ def test_networks_on_spectrograms_are_trained_end_to_end(tmp_path, backbone):
         assert found.scores("parameters")["end_to_end"][0] > 500_000
 
 
+@pytest.mark.slow
 def test_self_training_learns_from_what_nobody_observed(data, tmp_path):
     methods = {
         "plain": {"method": "multitask"},

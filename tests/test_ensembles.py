@@ -110,6 +110,7 @@ def test_it_obeys_the_hierarchy_if_all_members_do():
     assert metrics.violation_rate(TREE, both.predict(WAVES, verbose=0)) == 0
 
 
+@pytest.mark.slow
 def test_it_exports_and_is_calibrated_like_any_model(members, tmp_path):
     both = hk.ensemble(members[:2])
     line = Calibration(

@@ -173,6 +173,7 @@ def test_a_model_that_is_calibrated_keeps_its_thresholds(published, clips, tmp_p
     assert again["tests"]["demo"]["examples"] == []
 
 
+@pytest.mark.slow
 def test_a_stand_in_that_heard_less_decides_the_calibration(tiny):
     clips = demo_clips("test").subset(range(12))
     other = type(tiny.model).from_config(tiny.model.get_config())

@@ -268,6 +268,7 @@ def test_averaged_weights_are_those_of_the_formula():
         np.testing.assert_allclose(value.numpy(), average, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_run_in_half_precision_goes_on_too(recipe, tmp_path):
     half = dataclasses.replace(
         PLAIN,

@@ -86,6 +86,7 @@ def test_quietening_keeps_what_is_said_of_music(monkeypatch):
     assert np.abs(answers(music) - before).max() < 0.05
 
 
+@pytest.mark.slow
 def test_a_student_comes_to_answer_as_its_teacher(tmp_path, monkeypatch):
     import distil
 
@@ -209,6 +210,7 @@ def test_weights_are_averaged_layer_by_layer():
         np.testing.assert_allclose(new, old + 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_only_biases_and_classifiers_learn_in_a_small_update(tmp_path, monkeypatch):
     import adapt
     import distil
