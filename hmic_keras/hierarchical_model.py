@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from . import losses, streaming_metrics
 from .errors import LabelError, ModelError
@@ -366,6 +367,21 @@ class HierarchicalModel(keras.Model):
     def _levels(self) -> list[str]:
         outputs = self.output
         return list(outputs) if isinstance(outputs, Mapping) else list(self.output_names)
+
+
+def make_training_variables(model: HierarchicalModel) -> None:
+    """Makes the variables of a compiled model's optimizer, losses and metrics.
+
+    Made within the first training step, they would have TensorFlow trace it twice.
+    """
+    empty = {
+        level: np.zeros((1, output.shape[-1]), "float32")
+        for level, output in model.output.items()
+    }
+    model.optimizer.build(model.trainable_variables)
+    model.compute_loss(y=empty, y_pred=empty, training=False)
+    model.compute_metrics(None, empty, empty)
+    model.reset_metrics()
 
 
 def _rows(labels: Mapping[str, Any]) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import backbones
 from ..data.feature_sets import FeatureSet
+from ..hierarchical_model import make_training_variables
 from ..metrics import mean_average_precision
 from ..models import build_model
 from ..pseudo_labels import PseudoLabels, pseudo_labels
@@ -94,6 +95,7 @@ def build(contender: Contender, settings: TrialSettings, rows: FeatureSet, seed:
         "binary_crossentropy",
         loss_weights=share if settings.level_weights == "classes" else None,
     )
+    make_training_variables(model)
     return model
 
 
@@ -234,8 +236,6 @@ def _together(
     rows, valid, test = parts
     models = [build(contender, settings, rows, seed) for seed in seeds]
     model = models[0]
-    for one in models:
-        _make_variables(one, rows)
     state = jax.tree.map(lambda *values: np.stack(values), *map(_state, models))
     labels: Any = rows.labels
     weights = None
@@ -295,19 +295,6 @@ def keep_programs(folder: Path) -> None:
         jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
-def _make_variables(model: Any, rows: FeatureSet) -> None:
-    """Makes what Keras would make in the first step, so that all of the state is there."""
-    model.optimizer.build(model.trainable_variables)
-    x = rows.features[:1]
-    y = {
-        level: keras.ops.convert_to_tensor(values[:1]) for level, values in rows.labels.items()
-    }
-    scores = model(x, training=True)
-    model.compute_loss(x, y, scores)
-    model.compute_metrics(x, y, scores)
-    model.reset_metrics()
 
 
 def _state(model: Any) -> tuple[list[Any], ...]:

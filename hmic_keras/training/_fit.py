@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from .. import layers
 from .._versions import versions
@@ -20,7 +19,7 @@ from ..calibration import choose_thresholds
 from ..config import ModelConfig, TrainConfig
 from ..data.stems import StemBank
 from ..errors import HmicError, LabelError, ModelError
-from ..hierarchical_model import HierarchicalModel
+from ..hierarchical_model import HierarchicalModel, make_training_variables
 from ..models import build_model
 from ..taxonomy import Taxonomy
 from ..zoo import load_model
@@ -210,7 +209,7 @@ def fit(
             loss_options=_options.loss_options(config, training.labels),
         ),
     )
-    _create_variables(trained)
+    make_training_variables(trained)
     progress = _callbacks.Progress(clips.taxonomy.levels, config.patience)
     checkpoints = _callbacks.Checkpoints(
         folder,
@@ -496,21 +495,6 @@ def _course_of_features(
         )
 
     return _Course(head, None, epochs, validation)
-
-
-def _create_variables(model: HierarchicalModel) -> None:
-    """Creates the variables of optimizer, losses and metrics.
-
-    Created within the first training step, they would have TensorFlow trace it twice.
-    """
-    empty = {
-        level: np.zeros((1, output.shape[-1]), np.float32)
-        for level, output in model.output.items()
-    }
-    model.optimizer.build(model.trainable_variables)
-    model.compute_loss(y=empty, y_pred=empty, training=False)
-    model.compute_metrics(None, empty, empty)
-    model.reset_metrics()
 
 
 def _thresholds(
