@@ -31,6 +31,7 @@ from hmic_keras.evaluation import (
 from hmic_keras.evaluation._baselines import PerClassBaseline
 from hmic_keras.evaluation._networks import _Best
 from hmic_keras.evaluation._trials import digest
+from hmic_keras.hierarchical_model import HierarchicalModel
 
 pytestmark = pytest.mark.xdist_group("compare")
 TREE = Taxonomy.from_dict(
@@ -219,6 +220,15 @@ def test_without_patience_all_of_training_and_validation_part_is_fitted(tmp_path
     )
     assert fixed.trials["multitask"][0]["epochs"] == 3
     assert fixed.trials["multitask"][0]["validation"] is None
+
+
+def test_the_step_of_a_network_is_traced_once(data, tmp_path, monkeypatch):
+    traced, step = [], HierarchicalModel.train_step
+    monkeypatch.setattr(
+        HierarchicalModel, "train_step", lambda *args: traced.append(1) or step(*args)
+    )
+    compare(data, ["multitask"], tmp_path / "out", seeds=1, settings=FAST)
+    assert len(traced) == 1
 
 
 @pytest.mark.slow

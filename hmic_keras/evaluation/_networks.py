@@ -236,6 +236,9 @@ def _together(
     rows, valid, test = parts
     models = [build(contender, settings, rows, seed) for seed in seeds]
     model = models[0]
+    for one in models:
+        # It moves the draws of dropout on, to where recorded comparisons began.
+        one(rows.features[:1], training=True)
     state = jax.tree.map(lambda *values: np.stack(values), *map(_state, models))
     labels: Any = rows.labels
     weights = None
