@@ -97,6 +97,30 @@ def test_parts_are_playable_and_inside_the_clip(class_name):
 
 
 @pytest.mark.parametrize(
+    "class_name", sorted(name for name, one in INSTRUMENTS.items() if one.whole)
+)
+def test_the_whole_range_has_as_much_high_and_low_as_middle(class_name):
+    usual = INSTRUMENTS[class_name]
+    whole = usual.over_whole_range()
+    # Lead trumpets go higher than orchestras ask for.
+    low, high = {**REGISTERS, "trumpet": (52, 88)}.get(class_name, (21, 108))
+    assert low <= whole.low <= usual.low < usual.high <= whole.high <= high
+    quarter = (whole.high - whole.low) / 4
+    ends = []
+    for player in (usual, whole):
+        scores = [
+            compose(np.random.default_rng(seed), STYLE["free"], {class_name: player}, 6.0)
+            for seed in range(100)
+        ]
+        keys = np.array([n.key for one in scores for part in one.parts for n in part.notes])
+        assert player.low <= keys.min() <= keys.max() <= player.high
+        ends.append([np.mean(keys < whole.low + quarter), np.mean(keys > whole.high - quarter)])
+    # A quarter of the range is less than a quarter of the notes: a part is as wide as that.
+    assert min(ends[1]) > 0.05
+    assert min(ends[1]) > 1.3 * min(ends[0])
+
+
+@pytest.mark.parametrize(
     ("class_name", "keys"), [("drums", DRUM_KEYS), ("cymbals", CYMBAL_KEYS)]
 )
 def test_kit_parts_use_the_keys_of_their_class_only(class_name, keys):

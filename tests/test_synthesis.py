@@ -141,6 +141,7 @@ class TestArguments:
             ("modelled", True),
             ("channels", 3),
             ("stems", 1),
+            ("whole_range", 1),
             ("processes", 0),
         ],
     )
@@ -484,6 +485,21 @@ class TestCorpus:
         for table in ("labels.csv", "parts.csv"):
             plain, stems = ((tmp_path / n / table).read_bytes() for n in ("plain", "stems"))
             assert plain == stems
+
+    def test_the_whole_range_changes_notes_and_not_players(self, small_font, tmp_path):
+        parts = {}
+        for whole in (False, True):
+            out = tmp_path / str(whole)
+            manifest = render_few(small_font, out, clips=8, modelled=0.3, whole_range=whole)
+            assert manifest["settings"]["whole_range"] == whole
+            parts[whole] = rows(out / "parts.csv")
+        usual, whole = ([(one["path"], one["class"]) for one in parts[k]] for k in parts)
+        assert set(usual) == set(whole)
+        keys = [int(one[end]) for one in parts[True] for end in ("lowest", "highest")]
+        limits = [INSTRUMENTS[one["class"]].over_whole_range() for one in parts[True]]
+        for one, limit in zip(parts[True], limits, strict=True):
+            assert limit.low <= int(one["lowest"]) <= int(one["highest"]) <= limit.high
+        assert keys != [int(one[end]) for one in parts[False] for end in ("lowest", "highest")]
 
     def test_stereo_has_width(self, small_font, tmp_path):
         render_few(small_font, tmp_path / "out", clips=4, channels=2, polyphony=(3, 6))

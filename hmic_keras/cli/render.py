@@ -35,6 +35,10 @@ def render(
     modelled: Annotated[
         float, typer.Option(help="Share of the parts played by models, not by the SoundFont.")
     ] = 0.0,
+    whole_range: Annotated[
+        bool,
+        typer.Option("--whole-range", help="Play high and low as often as in the middle."),
+    ] = False,
     stems: Annotated[
         bool, typer.Option("--stems", help="Write each instrument by itself, too.")
     ] = False,
@@ -71,6 +75,7 @@ def render(
             midi=midi,
             empty=empty,
             modelled=modelled,
+            whole_range=whole_range,
             channels=2 if stereo else 1,
             stems=stems,
             quality=quality,

@@ -46,6 +46,7 @@ def render_corpus(
     midi: str | os.PathLike[str] | None = None,
     empty: float = 0.0,
     modelled: float = 0.0,
+    whole_range: bool = False,
     channels: Literal[1, 2] = 1,
     stems: bool = False,
     format: Format = "ogg",
@@ -102,6 +103,9 @@ def render_corpus(
             classes that have a model, that is the tags of `openmic` and `acoustic_guitar` and
             `electric_guitar`, unless a `program` decides. Above 0, such a class that the
             SoundFont lacks is always played by its model.
+        whole_range: Whether instruments play all over their range, high and low as often as in
+            the middle, and some notes higher and lower than is usual, so that pitch tells less
+            about who plays. No matter where MIDI files decide.
         channels: 1 for mono, 2 for stereo; the parts are panned either way.
         stems: Whether to write each part by itself, too.
         format: `"ogg"` (Vorbis), `"flac"` or `"wav"` (both 16 bit).
@@ -137,6 +141,7 @@ def render_corpus(
         polyphony_decay=polyphony_decay,
         empty=empty,
         modelled=modelled,
+        whole_range=whole_range,
         channels=channels,
         stems=stems,
         format=format,

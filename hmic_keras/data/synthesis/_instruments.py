@@ -72,13 +72,15 @@ class Instrument:
     Attributes:
         kind: What sort of instrument it is; the styles are made of kinds.
         presets: `(bank, program)` pairs, each of which sounds like the class.
-        low: Lowest MIDI note played.
-        high: Highest MIDI note played.
+        low: Lowest MIDI note usually played.
+        high: Highest MIDI note usually played.
         roles: The parts that fit the instrument; an unstyled part is drawn from them evenly.
         strum: Seconds between the strings of a chord; 0 for keyboards.
         vibrato: Largest modulation-wheel value (0 to 127) a part may be given.
         bend: How far a note may be scooped or pulled, in semitones.
         keys: For drum kits, the MIDI keys that belong to the class; otherwise empty.
+        whole: Lowest and highest MIDI note there is, where that is more than is usual.
+        even: Whether high and low are played as often as the middle.
     """
 
     kind: Kind
@@ -90,6 +92,13 @@ class Instrument:
     vibrato: int = 0
     bend: float = 0.0
     keys: frozenset[int] = frozenset()
+    whole: tuple[int, int] | None = None
+    even: bool = False
+
+    def over_whole_range(self) -> "Instrument":
+        """Returns the instrument played everywhere, high and low as often as in the middle."""
+        low, high = self.whole or (self.low, self.high)
+        return replace(self, low=low, high=high, even=True)
 
 
 def gm(*programs: int) -> tuple[Preset, ...]:
@@ -111,22 +120,39 @@ _GUITAR = Instrument(
     ("chords", "arpeggio", "melody"),
     strum=0.02,
     bend=1.0,
+    whole=(40, 79),
 )
 
 INSTRUMENTS: Mapping[str, Instrument] = MappingProxyType(
     {
         "accordion": Instrument(
-            "reeds", ((0, 21), (0, 23), (8, 21)), 48, 88, ("melody", "chords", "pad")
+            "reeds",
+            ((0, 21), (0, 23), (8, 21)),
+            48,
+            88,
+            ("melody", "chords", "pad"),
+            whole=(45, 91),
         ),
         "acoustic_guitar": replace(_GUITAR, presets=(*gm(24, 25), (8, 25)), bend=0.5),
         "banjo": Instrument(
             "plucked", gm(105), 48, 81, ("arpeggio", "chords", "melody"), strum=0.02, bend=0.5
         ),
-        "bass": Instrument("bass", gm(32, 33, 34, 35, 36, 37), 28, 55, ("bass",), bend=0.5),
-        "cello": Instrument(
-            "bowed", gm(42), 36, 74, ("melody", "long", "bass"), vibrato=50, bend=0.5
+        "bass": Instrument(
+            "bass", gm(32, 33, 34, 35, 36, 37), 28, 55, ("bass",), bend=0.5, whole=(28, 60)
         ),
-        "clarinet": Instrument("wind", gm(71), 50, 89, _LINE, vibrato=15, bend=1.0),
+        "cello": Instrument(
+            "bowed",
+            gm(42),
+            36,
+            74,
+            ("melody", "long", "bass"),
+            vibrato=50,
+            bend=0.5,
+            whole=(36, 79),
+        ),
+        "clarinet": Instrument(
+            "wind", gm(71), 50, 89, _LINE, vibrato=15, bend=1.0, whole=(50, 91)
+        ),
         "cymbals": Instrument(
             "cymbals", _ACOUSTIC_KITS, 42, 59, ("cymbals",), keys=CYMBAL_KEYS
         ),
@@ -139,7 +165,12 @@ INSTRUMENTS: Mapping[str, Instrument] = MappingProxyType(
         "flute": Instrument("wind", gm(73, 73, 72), 60, 96, _LINE, vibrato=40, bend=0.5),
         "guitar": _GUITAR,
         "mallet_percussion": Instrument(
-            "mallets", gm(9, 11, 12, 13), 53, 96, ("melody", "arpeggio", "tremolo")
+            "mallets",
+            gm(9, 11, 12, 13),
+            53,
+            96,
+            ("melody", "arpeggio", "tremolo"),
+            whole=(48, 100),
         ),
         "mandolin": Instrument(
             "plucked", ((16, 25),), 55, 88, ("tremolo", "melody", "chords"), strum=0.015
@@ -150,11 +181,19 @@ INSTRUMENTS: Mapping[str, Instrument] = MappingProxyType(
             41,
             89,
             ("pad", "chords", "melody"),
+            whole=(36, 96),
         ),
         "piano": Instrument(
-            "keys", (*gm(0, 1, 2, 3, 4), (8, 0)), 33, 98, ("chords", "arpeggio", "melody")
+            "keys",
+            (*gm(0, 1, 2, 3, 4), (8, 0)),
+            33,
+            98,
+            ("chords", "arpeggio", "melody"),
+            whole=(28, 103),
         ),
-        "saxophone": Instrument("wind", gm(64, 65, 66, 67), 44, 84, _LINE, vibrato=40, bend=1),
+        "saxophone": Instrument(
+            "wind", gm(64, 65, 66, 67), 44, 84, _LINE, vibrato=40, bend=1, whole=(44, 86)
+        ),
         "synthesizer": Instrument(
             "synth",
             (*gm(50, 51, 62, 63, 80, 81, 84, 86, 87, 88, 89, 90, 93, 95), (8, 80)),
@@ -162,17 +201,36 @@ INSTRUMENTS: Mapping[str, Instrument] = MappingProxyType(
             91,
             ("pad", "arpeggio", "melody", "chords"),
             bend=2.0,
+            whole=(36, 96),
         ),
-        "trombone": Instrument("brass", gm(57), 40, 74, _LINE, vibrato=20, bend=2.0),
-        "trumpet": Instrument("brass", gm(56, 56, 59), 55, 86, _LINE, vibrato=20, bend=0.5),
+        "trombone": Instrument(
+            "brass", gm(57), 40, 74, _LINE, vibrato=20, bend=2.0, whole=(34, 77)
+        ),
+        "trumpet": Instrument(
+            "brass", gm(56, 56, 59), 55, 86, _LINE, vibrato=20, bend=0.5, whole=(52, 88)
+        ),
         "ukulele": Instrument(
             "plucked", ((8, 24),), 60, 84, ("chords", "arpeggio", "melody"), strum=0.02
         ),
         "violin": Instrument(
-            "bowed", (*gm(40, 110), (8, 40)), 55, 98, _LINE, vibrato=60, bend=0.5
+            "bowed",
+            (*gm(40, 110), (8, 40)),
+            55,
+            98,
+            _LINE,
+            vibrato=60,
+            bend=0.5,
+            whole=(55, 100),
         ),
         "voice": Instrument(
-            "voice", gm(52, 53), 45, 81, ("pad", "melody", "long"), vibrato=40, bend=0.7
+            "voice",
+            gm(52, 53),
+            45,
+            81,
+            ("pad", "melody", "long"),
+            vibrato=40,
+            bend=0.7,
+            whole=(40, 84),
         ),
     }
 )

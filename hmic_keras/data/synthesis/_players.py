@@ -1,6 +1,7 @@
 """How each role is played: from the frame of a piece to one instrument's notes, in beats."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -77,10 +78,11 @@ def dynamics(rng: np.random.Generator, bars: int) -> np.ndarray:
 
 
 def _span(rng: np.random.Generator, instrument: Instrument, width: int) -> tuple[int, int]:
-    """Draws a register: `width` semitones, more often in the middle of the range."""
+    """Draws a register: `width` semitones, more often in the middle if not even."""
     width = min(width, instrument.high - instrument.low)
     room = instrument.high - instrument.low - width
-    low = instrument.low + int((rng.random() + rng.random()) / 2 * (room + 1))
+    place = rng.random() if instrument.even else (rng.random() + rng.random()) / 2
+    low = instrument.low + int(place * (room + 1))
     return low, low + width
 
 
@@ -299,6 +301,11 @@ def play_pad(rng: np.random.Generator, frame: Frame, instrument: Instrument) -> 
 
 def play_bass(rng: np.random.Generator, frame: Frame, instrument: Instrument) -> list[Note]:
     """Plays roots and fifths low down, or walks."""
+    if instrument.even:
+        # An octave and a half is left to play in.
+        room = max(0, instrument.high - instrument.low - 19)
+        higher = min(int(rng.integers(0, 13)), room)
+        instrument = replace(instrument, low=instrument.low + higher)
     loudness = dynamics(rng, frame.bars)
     rhythm = pick(rng, _BASS_RHYTHMS)
     articulation = float(rng.choice([0.5, 0.8, 0.97]))

@@ -35,6 +35,7 @@ class Settings:
     format: Format
     quality: float
     modelled: float = 0.0
+    whole_range: bool = False
 
     def __post_init__(self) -> None:
         _check_number("seconds", self.seconds, 1, 60)
@@ -45,8 +46,9 @@ class Settings:
         _check_number("modelled", self.modelled, 0, 1)
         check_whole("channels", self.channels, 1, 2)
         _check_number("quality", self.quality, 0, 1)
-        if not isinstance(self.stems, bool):
-            raise HmicError(f"stems must be True or False. Received: {self.stems!r}")
+        for name in ("stems", "whole_range"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise HmicError(f"{name} must be True or False. Received: {value!r}")
         if not isinstance(self.polyphony, tuple | list) or len(self.polyphony) != 2:
             raise HmicError(
                 "polyphony must be a pair: the fewest and the most classes in a clip. "

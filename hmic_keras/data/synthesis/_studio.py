@@ -203,6 +203,8 @@ class Studio:
             score, path, skipped = excerpt(rng, settings, files, players, job.index)
             return score, path.name, skipped
         chosen = {name: players[name] for name in job.class_names}
+        if settings.whole_range:
+            chosen = {name: one.over_whole_range() for name, one in chosen.items()}
         return compose(rng, job.style, chosen, settings.seconds), None, {}
 
     def _perform(
