@@ -9,6 +9,10 @@ answers, of the voice the labels. At the end the weights are averaged with those
 (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022), which keeps the one
 and loses little of the other. What was found is in `docs/model-zoo.md`.
 
+Where the teacher errs itself, labels are to teach alone: with `--labels 1` and stems of
+`hmic render --whole-range` a network that takes a low trumpet for a trombone learns better. The
+recordings can be those of an earlier run (`--recordings-of`).
+
     python benchmarks/adapt.py train quiet/model.keras --teacher wide/model.keras \
         quiet/model.keras --weights 2 1 --corpora stems/* --sung sung/* --music music \
         --out adapted/model.keras
@@ -32,6 +36,7 @@ several as one, on the tests of `evaluate_zoo.py`. It writes
 
 import argparse
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +60,8 @@ VOICE = "voice"
 MOST_OF_A_PACKAGE = 1500
 OVERLAID, OVERLAID_BY_VOICE = 0.5, 0.4
 SEED, MIXING_SEED, MUSIC_SEED = 11, 77, 5
+# Share of the labels in what a mixture teaches; the rest is the teacher's.
+LABELS = 0.5
 EPOCHS, LEARNING_RATE = 3, 4e-4
 CLASSIFIER_EPOCHS, CLASSIFIER_RATE = 10, 5e-4
 # Share of the new weights in the average.
@@ -74,11 +81,19 @@ def main() -> None:
     learning.add_argument("--teacher", nargs="+", required=True, help="one model or several")
     learning.add_argument("--weights", nargs="+", type=float, help="of the teachers' logits")
     learning.add_argument("--sung", nargs="+", required=True, help="of sung_speech.py")
-    learning.add_argument("--music", type=Path, required=True, help="of free_music.py")
+    music = learning.add_mutually_exclusive_group(required=True)
+    music.add_argument("--music", type=Path, help="of free_music.py")
+    music.add_argument(
+        "--recordings-of", type=Path, help="--examples of another run, some of whose are taken"
+    )
     learning.add_argument(
         "--examples", type=Path, help="where they are kept (default: next to --out)"
     )
     learning.add_argument("--mixtures", type=int, default=MIXTURES)
+    learning.add_argument("--mixing-seed", type=int, default=MIXING_SEED)
+    learning.add_argument(
+        "--labels", type=float, default=LABELS, help="their share in what a mixture teaches"
+    )
     learning.add_argument("--recordings", type=int, default=RECORDINGS)
     learning.add_argument("--epochs", type=int, default=EPOCHS)
     learning.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
@@ -111,12 +126,22 @@ def train(args: argparse.Namespace) -> None:
         "recordings": counts[1],
         "recipe": args.recipe,
         "teacher": [args.teacher, args.weights],
+        "mixing_seed": args.mixing_seed,
+        "labels": args.labels,
     }
     if not (kept / distil.FACTS).exists():
         bank, sung = both_banks(args.corpora, args.sung, network.taxonomy)
-        examples = Examples(network, teacher, training, bank, sung)
+        settings = dataclasses.replace(training, seed=args.mixing_seed)
+        examples = Examples(network, teacher, settings, bank, sung, labels=args.labels)
+        if args.music:
+            recordings = examples.recordings(args.music, counts[1])
+        else:
+            recordings = recordings_of(args.recordings_of, counts[1], network.taxonomy.levels)
         distil.write(
-            examples.all(args.music, *counts), sum(counts), network.taxonomy.levels, kept
+            itertools.chain(examples.mixtures(counts[0]), recordings),
+            sum(counts),
+            network.taxonomy.levels,
+            kept,
         )
         # Written last: with it, what lies there is complete.
         write_json(kept / distil.FACTS, {**asked, "stems": len(bank), "sung": len(sung)})
@@ -140,12 +165,14 @@ def train(args: argparse.Namespace) -> None:
         "loss": losses,
         "classifiers": classifiers,
     }
-    told["training"] = {**told.get("training", {}), "adaptation": {**facts, **settings}}
+    before = told.get("training", {})
+    rounds = [*before.get("adaptation", []), {**facts, **settings}]
+    told["training"] = {**before, "adaptation": rounds}
     student.update_manifest(**told, window_seconds=training.crop_seconds)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     student.save(args.out.with_name("learned.keras"))
     averaged(network, student, SHARE)
-    told["training"]["adaptation"]["share"] = SHARE
+    rounds[-1]["share"] = SHARE
     network.update_manifest(**told)
     network.save(args.out)
 
@@ -244,13 +271,20 @@ class Examples:
     Args:
         network: Its spectrogram is kept.
         teacher: Answers to what is clean.
-        training: How stems are mixed, and worse copies made.
+        training: How stems are mixed, with which seed, and worse copies made.
         bank: The stems.
         sung: Which of them are of singing by a synthesizer.
+        labels: Share of the labels in what a mixture teaches.
     """
 
     def __init__(
-        self, network: Any, teacher: Any, training: Any, bank: Any, sung: np.ndarray
+        self,
+        network: Any,
+        teacher: Any,
+        training: Any,
+        bank: Any,
+        sung: np.ndarray,
+        labels: float = LABELS,
     ) -> None:
         import distil
         import tensorflow as tf
@@ -260,7 +294,7 @@ class Examples:
 
         taxonomy = network.taxonomy
         fine, coarse = taxonomy.levels
-        self._bank, self._sung = bank, sung
+        self._bank, self._sung, self._labels = bank, sung, labels
         self._batch = distil.BATCH
         self._voice = taxonomy.index(fine)[VOICE]
         # `(coarse, fine)`, True where a class belongs to a family.
@@ -268,7 +302,7 @@ class Examples:
         self._of_class = [
             np.flatnonzero(bank.classes == one) for one in range(len(taxonomy.classes(fine)))
         ]
-        settings = dataclasses.replace(training, batch_size=self._batch, seed=MIXING_SEED)
+        settings = dataclasses.replace(training, batch_size=self._batch)
         mixer = StemMixer.from_settings(bank, settings)
         mixer.build()
         worse = augmentation(settings, bank.sample_rate)
@@ -279,20 +313,23 @@ class Examples:
         )
         self._hear = tf.function(lambda x: front(worse((x, {}), training=True)[0]))
 
-    def all(self, music: Path, mixtures: int, recordings: int) -> Iterator[tuple[Any, ...]]:
+    def mixtures(self, count: int) -> Iterator[tuple[Any, ...]]:
         """Yields batches of spectrograms and of targets of both levels."""
-        for _ in range(mixtures // self._batch):
+        for _ in range(count // self._batch):
             waveforms, labels = self._mix()
             fine, coarse = [one.numpy() for one in self._ask(waveforms)]
             yield self._hear(waveforms), *self.targets(labels.numpy(), fine, coarse)
+
+    def recordings(self, music: Path, count: int) -> Iterator[tuple[Any, ...]]:
+        """Yields the same of crops of music."""
         rng = np.random.default_rng(MUSIC_SEED)
-        for crops in _music(music, recordings, self._batch, rng):
+        for crops in _music(music, count, self._batch, rng):
             yield self._recordings(crops, rng)
 
     def targets(
         self, labels: np.ndarray, fine: np.ndarray, coarse: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the mean of labels and answers; of the voice the labels.
+        """Returns a mean of labels and answers; of the voice the labels.
 
         Args:
             labels: Of the finest level, -1 where unobserved `(batch, fine)`.
@@ -310,7 +347,7 @@ class Examples:
             (labels, known, fine, voices),
             (present, observed, coarse, self._families[:, self._voice]),
         ):
-            share = np.where(voice, 1.0, 0.5) * seen
+            share = np.where(voice, 1.0, self._labels) * seen
             found.append(share * truth + (1.0 - share) * answers)
         return found[0], found[1]
 
@@ -343,6 +380,21 @@ class Examples:
         return sound[start : start + samples].astype("float32") / 32768
 
 
+def recordings_of(folder: Path, count: int, levels: Any) -> Iterator[tuple[Any, ...]]:
+    """Yields batches of recordings, drawn from those of the examples in a folder."""
+    import distil
+
+    from hmic_keras._files import read_json
+
+    names = ("spectrogram", *levels)
+    kept = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in names]
+    first = read_json(folder / distil.FACTS)["mixtures"]
+    rng = np.random.default_rng(0)
+    rows = np.sort(rng.choice(np.arange(first, len(kept[0])), count, replace=False))
+    for start in range(0, count, distil.BATCH):
+        yield tuple(np.asarray(one[rows[start : start + distil.BATCH]]) for one in kept)
+
+
 def _music(
     folder: Path, count: int, batch: int, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
@@ -372,7 +424,7 @@ def record(args: argparse.Namespace) -> None:
     models = {state: evaluate_zoo.joint(getattr(args, state), args.weights) for state in STATES}
     sets = evaluate_zoo.test_sets(models["before"].taxonomy, args)
     told = models["averaged"].manifest["training"]
-    settings = [one["adaptation"] for one in told.get("members", [told])]
+    settings = [one["adaptation"][-1] for one in told.get("members", [told])]
     rows: list[dict[str, Any]] = []
     for state, model in models.items():
         scores = evaluate_zoo.probabilities(model, sets)

@@ -120,7 +120,7 @@ def facts_of(kept: Path, asked: dict[str, Any]) -> dict[str, Any]:
     from hmic_keras._files import read_json
 
     facts: dict[str, Any] = read_json(kept / FACTS)
-    if differing := sorted(name for name in asked if facts[name] != asked[name]):
+    if differing := sorted(name for name in asked if facts.get(name) != asked[name]):
         raise SystemExit(
             f"'{kept}' holds examples made with another {', '.join(differing)}: {facts}. Give "
             "the same again, or another --out."
@@ -293,7 +293,12 @@ def table(rows: list[dict[str, Any]]) -> str:
     import documents
     import evaluate_zoo
 
-    titles = {"timgm6mb": "rendered", "corrupted": "bad copies of them", "real": "recordings"}
+    titles = {
+        "timgm6mb": "rendered",
+        "corrupted": "bad copies of them",
+        "whole_range": "rendered, all registers",
+        "real": "recordings",
+    }
     tests = list(rows[0]["tests"])
     lines = [["", "weights", *(titles[test] for test in tests)]]
     for row in rows:

@@ -1,14 +1,15 @@
 """Scores models on the test sets of the model zoo: rendered and real recordings.
 
     python benchmarks/evaluate_zoo.py MODEL... [--sets FOLDER] [--real FOLDER] [--corrupted]
-        [--json FILE]
+        [--whole-range] [--json FILE]
 
 `MODEL` is a zoo name, a `.keras` file or an exported folder. The rendered set is made on first
 use in `--sets`: 1,000 clips of 10 s of the model's taxonomy from TimGM6mb, a SoundFont that no
 model was trained on. It has neither ukulele nor mandolin. `--real` names a folder of real
 recordings: `labels.csv` with a column `clip` (files in `audio/`) or `path`, and a column for
 each class. A class that occurs in none of its clips is left out of the means.
-`--corrupted` adds the rendered clips once more, as bad recordings of themselves.
+`--corrupted` adds the rendered clips once more, as bad recordings of themselves, and
+`--whole-range` as many in which instruments play high and low as often as in the middle.
 
 Prints macro mAP and calibration error by level and average precision by class. With `--json`,
 writes everything measured (of the last model) to a file.
@@ -41,17 +42,23 @@ CORRUPTION = {
 SCRATCH = Path(tempfile.gettempdir()) / "hmic-test-sets"
 
 
-def rendered_set(folder: Path, taxonomy, soundfont: str):
+def rendered_set(folder: Path, taxonomy, soundfont: str, whole_range: bool = False):
     """Returns the clips of TimGM6mb for a taxonomy, rendering them if they are not there."""
     import numpy as np
 
     from hmic_keras.data.sources.folder import LabelledClips, read_clips
     from hmic_keras.data.synthesis import render_corpus
 
-    place = folder / f"timgm6mb-{taxonomy.name}"
+    place = folder / f"timgm6mb-{taxonomy.name}{'-whole-range' if whole_range else ''}"
     if not (place / "labels.csv").is_file():
         render_corpus(
-            taxonomy, place, clips=CLIPS, soundfont=soundfont, seed=SEED, format="flac"
+            taxonomy,
+            place,
+            clips=CLIPS,
+            soundfont=soundfont,
+            seed=SEED,
+            format="flac",
+            whole_range=whole_range,
         )
     clips = read_clips(place / "labels.csv", taxonomy)
     finest = taxonomy.levels[0]
@@ -96,6 +103,11 @@ def add_sets(parser) -> None:
     parser.add_argument("--soundfont", default=SOUNDFONT)
     parser.add_argument("--real", type=Path, help="folder of labelled recordings")
     parser.add_argument("--corrupted", action="store_true", help="also bad copies of the clips")
+    parser.add_argument(
+        "--whole-range",
+        action="store_true",
+        help="also clips in which all registers are played",
+    )
 
 
 def test_sets(taxonomy, arguments) -> dict:
@@ -104,6 +116,10 @@ def test_sets(taxonomy, arguments) -> dict:
     if arguments.corrupted:
         place = arguments.sets / f"timgm6mb-{taxonomy.name}-corrupted"
         sets["corrupted"] = corrupted(sets["timgm6mb"], place)
+    if arguments.whole_range:
+        sets["whole_range"] = rendered_set(
+            arguments.sets, taxonomy, arguments.soundfont, whole_range=True
+        )
     if arguments.real is not None:
         sets["real"] = labelled_folder(arguments.real, taxonomy)
     return sets

@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 from hmic_keras import Taxonomy, build_model, load_model
+from hmic_keras._files import write_json
 from hmic_keras.data import LabelledClips
 from hmic_keras.recipe import Recipe
 
@@ -137,7 +138,12 @@ def examples():
     return adapt.Examples(network(), network(), training, bank, np.array([3]))
 
 
-def test_the_voice_is_learned_from_labels_and_all_else_from_the_teacher_too(examples):
+@pytest.mark.parametrize("share", [None, 1.0, 0.25])
+def test_the_voice_is_learned_from_labels_and_all_else_from_the_teacher_too(examples, share):
+    if share is None:
+        share = 0.5
+    else:
+        examples._labels = share
     rng = np.random.default_rng(0)
     labels = rng.choice([-1.0, 0.0, 1.0], size=(50, 20))
     fine, coarse = rng.random((50, 20)), rng.random((50, 7))
@@ -146,7 +152,7 @@ def test_the_voice_is_learned_from_labels_and_all_else_from_the_teacher_too(exam
     for answers, level, target in zip((fine, coarse), ("fine", "coarse"), found, strict=True):
         for row, column in np.ndindex(answers.shape):
             told, answer = truth[level][row, column], answers[row, column]
-            expected = answer if told < 0 else (told + answer) / 2
+            expected = answer if told < 0 else share * told + (1 - share) * answer
             if OPENMIC.classes(level)[column] == "voice" and told >= 0:
                 expected = told
             assert target[row, column] == pytest.approx(expected), (level, row, column)
@@ -164,7 +170,8 @@ def test_music_teaches_what_was_laid_over_it_and_what_the_teacher_says(
     np.save(tmp_path / "crops.npy", crops)
     packages = pd.DataFrame({"package": ["one"] * 30 + ["two"] * 70})
     packages.to_csv(tmp_path / "crops.csv", index=False)
-    mixtures, music = list(examples.all(tmp_path, 64, 64))
+    (mixtures,) = examples.mixtures(64)
+    (music,) = examples.recordings(tmp_path, 64)
     for spectrogram, fine, coarse in (mixtures, music):
         assert np.isfinite(spectrogram).all()
         assert len(spectrogram) == 64
@@ -178,6 +185,23 @@ def test_music_teaches_what_was_laid_over_it_and_what_the_teacher_says(
     overlaid = music[1][:, voice] == 1.0
     np.testing.assert_array_equal(overlaid, music[2][:, family] == 1.0)
     assert 20 < overlaid.sum() < 44
+
+
+def test_recordings_of_an_earlier_run_are_heard_again(tmp_path):
+    import adapt
+    import distil
+
+    batch = distil.BATCH
+    numbers = np.arange(3 * batch, dtype="float16")
+    batches = [(part, part + 0.5, -part) for part in numbers.reshape(3, batch)]
+    distil.write(iter(batches), 3 * batch, ("fine", "coarse"), tmp_path)
+    write_json(tmp_path / distil.FACTS, {"mixtures": batch})
+    found = list(adapt.recordings_of(tmp_path, batch, ("fine", "coarse")))
+    ((spectrogram, fine, coarse),) = found
+    assert len(set(spectrogram)) == batch
+    assert spectrogram.min() >= batch
+    np.testing.assert_array_equal(fine, spectrogram + np.float16(0.5))
+    np.testing.assert_array_equal(coarse, -spectrogram)
 
 
 def test_music_of_one_package_is_limited_and_every_crop_comes_as_often(tmp_path, monkeypatch):
