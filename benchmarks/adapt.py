@@ -9,9 +9,9 @@ answers, of the voice the labels. At the end the weights are averaged with those
 (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022), which keeps the one
 and loses little of the other. What was found is in `docs/model-zoo.md`.
 
-Where the teacher errs itself, labels are to teach alone: with `--labels 1` and stems of
-`hmic render --whole-range` a network that takes a low trumpet for a trombone learns better. The
-recordings can be those of an earlier run (`--recordings-of`).
+Where the teacher errs itself, as in unusual registers (stems of `hmic render --whole-range`),
+labels can teach alone: `--labels 1`. The recordings can be those of an earlier run
+(`--recordings-of`).
 
     python benchmarks/adapt.py train quiet/model.keras --teacher wide/model.keras \
         quiet/model.keras --weights 2 1 --corpora stems/* --sung sung/* --music music \
@@ -166,7 +166,10 @@ def train(args: argparse.Namespace) -> None:
         "classifiers": classifiers,
     }
     before = told.get("training", {})
-    rounds = [*before.get("adaptation", []), {**facts, **settings}]
+    earlier = before.get("adaptation", [])
+    # Models that adapted once, before a second time was thought of, have no list.
+    earlier = earlier if isinstance(earlier, list) else [earlier]
+    rounds = [*earlier, {**facts, **settings}]
     told["training"] = {**before, "adaptation": rounds}
     student.update_manifest(**told, window_seconds=training.crop_seconds)
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -381,7 +384,11 @@ class Examples:
 
 
 def recordings_of(folder: Path, count: int, levels: Any) -> Iterator[tuple[Any, ...]]:
-    """Yields batches of recordings, drawn from those of the examples in a folder."""
+    """Yields batches of recordings, drawn from those of the examples in a folder.
+
+    Raises:
+        SystemExit: If there are too few.
+    """
     import distil
 
     from hmic_keras._files import read_json
@@ -389,6 +396,8 @@ def recordings_of(folder: Path, count: int, levels: Any) -> Iterator[tuple[Any, 
     names = ("spectrogram", *levels)
     kept = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in names]
     first = read_json(folder / distil.FACTS)["mixtures"]
+    if (held := len(kept[0]) - first) < count:
+        raise SystemExit(f"'{folder}' holds {held} recordings. Ask for no more, not {count}.")
     rng = np.random.default_rng(0)
     rows = np.sort(rng.choice(np.arange(first, len(kept[0])), count, replace=False))
     for start in range(0, count, distil.BATCH):

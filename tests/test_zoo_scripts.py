@@ -202,6 +202,8 @@ def test_recordings_of_an_earlier_run_are_heard_again(tmp_path):
     assert spectrogram.min() >= batch
     np.testing.assert_array_equal(fine, spectrogram + np.float16(0.5))
     np.testing.assert_array_equal(coarse, -spectrogram)
+    with pytest.raises(SystemExit, match=f"holds {2 * batch} recordings"):
+        list(adapt.recordings_of(tmp_path, 3 * batch, ("fine", "coarse")))
 
 
 def test_music_of_one_package_is_limited_and_every_crop_comes_as_often(tmp_path, monkeypatch):

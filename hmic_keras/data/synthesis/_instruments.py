@@ -3,7 +3,7 @@
 Preset numbers are those of General MIDI, with the variation banks of Roland GS for the few
 instruments that General MIDI lacks (ukulele: bank 8 program 24, mandolin: bank 16 program 25).
 FluidR3 and MuseScore General build those two from guitar samples, so that little but register
-and manner of playing sets them apart; guitars are therefore kept to their lower register.
+and manner of playing sets them apart; guitars usually keep to their lower register therefore.
 Presets whose class is a matter of taste (synth bass, synth voice, string ensembles, recorder)
 belong to none of these classes, since the labels made from this table are meant to be beyond
 dispute. A taxonomy of General MIDI programs uses them all: see `_general_midi.py`.
