@@ -493,13 +493,15 @@ class TestCorpus:
             manifest = render_few(small_font, out, clips=8, modelled=0.3, whole_range=whole)
             assert manifest["settings"]["whole_range"] == whole
             parts[whole] = rows(out / "parts.csv")
-        usual, whole = ([(one["path"], one["class"]) for one in parts[k]] for k in parts)
-        assert set(usual) == set(whole)
-        keys = [int(one[end]) for one in parts[True] for end in ("lowest", "highest")]
-        limits = [INSTRUMENTS[one["class"]].over_whole_range() for one in parts[True]]
-        for one, limit in zip(parts[True], limits, strict=True):
-            assert limit.low <= int(one["lowest"]) <= int(one["highest"]) <= limit.high
-        assert keys != [int(one[end]) for one in parts[False] for end in ("lowest", "highest")]
+        players, ranges = (
+            [{tuple(part[name] for name in names) for part in some} for some in parts.values()]
+            for names in (("path", "class"), ("path", "class", "lowest", "highest"))
+        )
+        assert players[0] == players[1]
+        assert ranges[0] != ranges[1]
+        for part in parts[True]:
+            limit = INSTRUMENTS[part["class"]].over_whole_range()
+            assert limit.low <= int(part["lowest"]) <= int(part["highest"]) <= limit.high
 
     def test_stereo_has_width(self, small_font, tmp_path):
         render_few(small_font, tmp_path / "out", clips=4, channels=2, polyphony=(3, 6))

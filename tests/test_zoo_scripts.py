@@ -117,8 +117,11 @@ def test_a_student_comes_to_answer_as_its_teacher(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def examples():
-    """Stems of one pitch each, the last of them sung, and who makes examples of them."""
+def examples(request):
+    """Stems of one pitch each, the last of them sung, and who makes examples of them.
+
+    A parameter is the share of labels.
+    """
     import adapt
 
     from hmic_keras.data.stems import FRAME, StemBank
@@ -135,15 +138,14 @@ def examples():
         np.arange(4, dtype=np.int32),
     )
     training = dataclasses.replace(Recipe.load("hmic-base").training, crop_seconds=1.0)
-    return adapt.Examples(network(), network(), training, bank, np.array([3]))
+    share = getattr(request, "param", adapt.LABELS)
+    return adapt.Examples(network(), network(), training, bank, np.array([3]), share)
 
 
-@pytest.mark.parametrize("share", [None, 1.0, 0.25])
+@pytest.mark.parametrize(
+    ("examples", "share"), [(0.5, 0.5), (1.0, 1.0), (0.25, 0.25)], indirect=["examples"]
+)
 def test_the_voice_is_learned_from_labels_and_all_else_from_the_teacher_too(examples, share):
-    if share is None:
-        share = 0.5
-    else:
-        examples._labels = share
     rng = np.random.default_rng(0)
     labels = rng.choice([-1.0, 0.0, 1.0], size=(50, 20))
     fine, coarse = rng.random((50, 20)), rng.random((50, 7))
